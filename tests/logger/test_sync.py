@@ -1,0 +1,121 @@
+"""The logger for programs without an event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import threading
+import warnings
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from uuid import uuid4
+
+import pytest
+
+from trajectory import (
+    ConfigurationError,
+    LoggerClosedError,
+    Question,
+    SyncTrajectoryLogger,
+    Trajectory,
+    TrajectoryError,
+    TrajectoryQuery,
+    Turn,
+    TurnQuery,
+    Violation,
+)
+from trajectory.backends.memory import MemoryBackend
+
+
+def turns(backend: MemoryBackend) -> list[Turn]:
+    async def read() -> list[Turn]:
+        return [turn async for turn in backend.read_turns(TurnQuery())]
+
+    return asyncio.run(read())
+
+
+def statuses(backend: MemoryBackend) -> list[str | None]:
+    async def read() -> list[str | None]:
+        return [t.status async for t in backend.read_trajectories(TrajectoryQuery())]
+
+    return asyncio.run(read())
+
+
+def test_the_whole_way_without_await() -> None:
+    backend = MemoryBackend()
+    with SyncTrajectoryLogger(backend) as logger:
+        with logger.trajectory(run_id="r") as run:
+            turn = run.log_turn("p", "r", token_count=3)
+            run.log_question(1, Question(question_text="q", effort_level="low"))
+            run.log_violation(1, Violation(preference_name="tone", severity="minor"))
+        logger.log_turn(Turn(trajectory_id=uuid4(), turn_number=0, prompt="p", response="r"))
+        logger.log_trajectory(Trajectory(id=run.id, reward=1.0, status=None))
+        assert logger.flush() == (2, 0, 0)
+        assert logger.resume_trajectory(run.id).log_turn("p", "r").turn_number == 2
+        other = logger.start_trajectory()
+        other.end("cancelled")
+        assert logger.statistics().accepted == 3
+        assert logger.backend is backend
+    assert logger.close() == (3, 0, 0)
+    assert len(turns(backend)) == 3
+    assert turn.key in {stored.key for stored in turns(backend)}
+    assert sorted(map(str, statuses(backend))) == ["None", "cancelled", "completed"]
+
+
+def test_many_threads_log_at_once() -> None:
+    backend = MemoryBackend()
+    with SyncTrajectoryLogger(backend) as logger, ThreadPoolExecutor(8) as pool:
+
+        def work(_index: int) -> None:
+            with logger.trajectory() as run:
+                for _ in range(20):
+                    run.log_turn("p", "r")
+
+        list(pool.map(work, range(8)))
+    assert len(turns(backend)) == 160
+
+
+def test_a_failing_block_is_recorded_and_goes_on() -> None:
+    backend = MemoryBackend()
+    with SyncTrajectoryLogger(backend) as logger:
+        with pytest.raises(ZeroDivisionError), logger.trajectory():
+            _ = 1 / 0
+    assert statuses(backend) == ["failed"]
+
+
+@pytest.mark.parametrize("call", [lambda x: x.flush(), lambda x: x.start_trajectory()])
+def test_not_open_and_closed_are_clear_errors(
+    call: Callable[[SyncTrajectoryLogger], object],
+) -> None:
+    logger = SyncTrajectoryLogger(MemoryBackend())
+    assert logger.close() == (0, 0, 0)
+    with pytest.raises(LoggerClosedError, match="not open"):
+        call(logger)
+    with logger:
+        pass
+    with pytest.raises(LoggerClosedError):
+        call(logger)
+    with pytest.raises(TrajectoryError, match="opened already"):
+        logger.open()
+
+
+def test_a_failing_open_leaves_no_thread() -> None:
+    class Refuses(MemoryBackend):
+        async def open(self) -> None:
+            raise ConfigurationError("no such folder")
+
+    before = threading.active_count()
+    with pytest.raises(ConfigurationError), SyncTrajectoryLogger(Refuses()):
+        pass
+    assert threading.active_count() == before
+
+
+def test_left_open_it_warns_and_says_what_to_do() -> None:
+    logger = SyncTrajectoryLogger(MemoryBackend()).open()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        logger.__del__()
+    assert [w.category for w in caught] == [ResourceWarning]
+    assert "call `close()`" in str(caught[0].message)
+    logger.close()
+    gc.collect()

@@ -1,0 +1,98 @@
+"""Record every turn that a user and an AI agent take, while the agent runs.
+
+async with TrajectoryLogger("trajectories.db") as logger:
+    async with logger.trajectory(spec_id="S-1", agent_name="a", run_id="r-1") as run:
+        await run.log_turn("Implement OAuth", "Which provider?")
+"""
+
+from trajectory.backend import Atomicity, Batch, Capabilities, StorageBackend, Survives
+from trajectory.backends import open_backend
+from trajectory.errors import (
+    BackendError,
+    BackendUnavailableError,
+    BatchRejectedError,
+    BufferFullError,
+    ConfigurationError,
+    ConflictError,
+    InvalidTurnError,
+    LoggerClosedError,
+    MissingDependencyError,
+    PartialWriteError,
+    SchemaError,
+    TrajectoryError,
+    WriteFailedError,
+)
+from trajectory.logger import TrajectoryLogger
+from trajectory.models import (
+    EffortLevel,
+    Fact,
+    Message,
+    Question,
+    Role,
+    Severity,
+    ToolCall,
+    Trajectory,
+    TrajectoryEnd,
+    TrajectoryStatus,
+    Turn,
+    Violation,
+)
+from trajectory.query import TrajectoryCursor, TrajectoryQuery, TurnCursor, TurnQuery
+from trajectory.report import Accepted, Dropped, FlushReport, Statistics
+from trajectory.run import Run, current
+from trajectory.settings import Durability, LoggerSettings, OnFailure, Overflow
+from trajectory.sync import SyncRun, SyncTrajectoryLogger
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Accepted",
+    "Atomicity",
+    "BackendError",
+    "BackendUnavailableError",
+    "Batch",
+    "BatchRejectedError",
+    "BufferFullError",
+    "Capabilities",
+    "ConfigurationError",
+    "ConflictError",
+    "Dropped",
+    "Durability",
+    "EffortLevel",
+    "Fact",
+    "FlushReport",
+    "InvalidTurnError",
+    "LoggerClosedError",
+    "LoggerSettings",
+    "Message",
+    "MissingDependencyError",
+    "OnFailure",
+    "Overflow",
+    "PartialWriteError",
+    "Question",
+    "Role",
+    "Run",
+    "SchemaError",
+    "Severity",
+    "Statistics",
+    "StorageBackend",
+    "Survives",
+    "SyncRun",
+    "SyncTrajectoryLogger",
+    "ToolCall",
+    "Trajectory",
+    "TrajectoryCursor",
+    "TrajectoryEnd",
+    "TrajectoryError",
+    "TrajectoryLogger",
+    "TrajectoryQuery",
+    "TrajectoryStatus",
+    "Turn",
+    "TurnCursor",
+    "TurnQuery",
+    "Violation",
+    "WriteFailedError",
+    "__version__",
+    "current",
+    "open_backend",
+]

@@ -1,0 +1,71 @@
+"""Where turns are stored: from a URL to a backend, loaded only when its scheme is named."""
+
+from __future__ import annotations
+
+import re
+from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, cast
+
+from trajectory.backend import StorageBackend
+from trajectory.errors import ConfigurationError, MissingDependencyError
+
+GROUP = "trajectory.backends"
+"""The entry-point group: URL scheme -> class with a `from_url(url)` class method."""
+
+_BUILT_IN = {
+    "memory": "trajectory.backends.memory:MemoryBackend",
+    "sqlite": "trajectory.backends.sql:SqlBackend",
+    "postgresql": "trajectory.backends.sql:SqlBackend",
+}
+_ALIASES = {"postgres": "postgresql"}
+_SCHEME = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9.-]*)(?:\+[A-Za-z0-9_]*)?://")
+
+
+def open_backend(url: str) -> StorageBackend:
+    """Make the backend that a URL, a file path or `":memory:"` names. No I/O; `open` it next.
+
+    Known schemes: `sqlite`, `postgresql` (or `postgres`), `memory`, and those that installed
+    packages offer in the entry-point group `trajectory.backends`. A path is a SQLite file.
+
+    Raises `ConfigurationError` for a URL that can't be used, `MissingDependencyError` if it needs
+    a package that isn't installed; the message names the extra.
+    """
+    if not url:
+        raise ConfigurationError("the database URL is empty; give a path or a URL")
+    scheme = scheme_of(url)
+    backend = _load(scheme).from_url(url)
+    return cast("StorageBackend", backend)
+
+
+def scheme_of(url: str) -> str:
+    """Give the URL's scheme without a driver; a path is `sqlite`."""
+    found = _SCHEME.match(url)
+    if found is None:
+        return "sqlite"
+    scheme = found["scheme"].lower()
+    return _ALIASES.get(scheme, scheme)
+
+
+def _load(scheme: str) -> Any:
+    offered = {point.name: point for point in entry_points(group=GROUP)}
+    if scheme in _BUILT_IN:  # also without the distribution's metadata, and never replaced
+        module, _, name = _BUILT_IN[scheme].partition(":")
+        return getattr(import_module(module), name)
+    if scheme not in offered:
+        known = sorted({*_BUILT_IN, *offered})
+        raise ConfigurationError(
+            f"no backend for the scheme {scheme}://; known are {', '.join(known)} (a path is a "
+            f"SQLite file). A package can add one in the entry-point group {GROUP}"
+        )
+    return _load_offered(offered[scheme])
+
+
+def _load_offered(point: EntryPoint) -> Any:
+    try:
+        return point.load()
+    except ImportError as error:
+        raise MissingDependencyError(
+            f"the backend for {point.name}:// ({point.value}) could not be imported; install what "
+            f"it needs"
+        ) from error

@@ -1,0 +1,157 @@
+"""The simplest backend: everything in the memory of this process. The model for all others."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Sequence
+from typing import Self, TypeVar
+from uuid import UUID
+
+from trajectory.backend import Batch, Capabilities, Survives
+from trajectory.errors import BatchRejectedError, ConflictError, TurnKey
+from trajectory.merge import (
+    bare_trajectory,
+    ended_trajectory,
+    merge_trajectory,
+    same_finding,
+    same_turn,
+)
+from trajectory.models import Fact, Question, Trajectory, Turn, in_order, numbered
+from trajectory.query import TrajectoryQuery, TurnQuery, _Query
+
+_log = logging.getLogger(__name__)
+_Row = TypeVar("_Row", Trajectory, Turn)
+
+
+class MemoryBackend:
+    """Keeps turns in two dicts. They outlive `close`, not the process, and the object is the place.
+
+    `merge_conflicts` counts fields for which a start or end brought a second, different value.
+    """
+
+    capabilities = Capabilities(survives=Survives.NOTHING)
+
+    def __init__(self) -> None:
+        # All state. A write decides first and then changes both without an await in between, so
+        # readers see whole batches.
+        self._trajectories: dict[UUID, Trajectory] = {}
+        self._turns: dict[TurnKey, Turn] = {}
+        self.merge_conflicts = 0
+
+    @classmethod
+    def from_url(cls, _url: str) -> Self:
+        """Make an empty backend; `memory://` has nothing to tell apart."""
+        return cls()
+
+    def __repr__(self) -> str:
+        return f"<MemoryBackend {len(self._trajectories)} trajectories, {len(self._turns)} turns>"
+
+    async def open(self) -> None:
+        """Nothing to connect to."""
+
+    async def close(self) -> None:
+        """Nothing to let go of; what was written can still be read."""
+
+    async def write(self, batch: Batch, /) -> None:
+        """Store a batch: all or nothing, idempotent by key."""
+        news = [*batch.starts]
+        parents = {start.id for start in batch.starts}
+        turns: dict[TurnKey, Turn] = {}
+        conflicts = []
+        for turn in batch.turns:
+            if turn.trajectory_id not in parents and turn.trajectory_id not in self._trajectories:
+                news.append(bare_trajectory(turn))
+                parents.add(turn.trajectory_id)
+            stored = turns.get(turn.key) or self._turns.get(turn.key)
+            if stored is None:
+                turns[turn.key] = _as_read(turn)
+            elif not same_turn(stored, turn):
+                conflicts.append(turn.key)
+        for fact in batch.facts:
+            stored = turns.get(fact.key) or self._turns.get(fact.key)
+            if stored is None:
+                raise BatchRejectedError(
+                    f"a fact for turn {fact.trajectory_id}/{fact.turn_number}, which is not "
+                    f"stored; log the turn first"
+                )
+            added = _add_fact(stored, fact)
+            if added is None:
+                conflicts.append(fact.key)
+            else:
+                turns[fact.key] = added
+        if conflicts:
+            raise ConflictError(conflicts)
+        news.extend(ended_trajectory(end) for end in batch.ends)
+        for trajectory in news:
+            self._merge(trajectory)
+        self._turns.update(turns)
+
+    def _merge(self, news: Trajectory) -> None:
+        known = self._trajectories.get(news.id)
+        if known is None:
+            self._trajectories[news.id] = news
+            return
+        self._trajectories[news.id], differing = merge_trajectory(known, news)
+        if differing:
+            self.merge_conflicts += len(differing)
+            _log.warning(
+                "trajectory %s: a second, different value for %s was not stored",
+                news.id,
+                ", ".join(differing),
+            )
+
+    async def read_trajectories(self, query: TrajectoryQuery, /) -> AsyncIterator[Trajectory]:
+        """Stream trajectories in the query's order."""
+        rows = sorted(self._trajectories.values(), key=query.cursor)
+        for trajectory in _page([row for row in rows if query.matches(row)], query):
+            yield trajectory
+
+    async def read_turns(self, query: TurnQuery, /) -> AsyncIterator[Turn]:
+        """Stream turns in the query's order."""
+        rows = sorted(self._turns.values(), key=query.cursor)
+        for turn in _page([row for row in rows if query.matches(row)], query):
+            yield turn
+
+    async def delete_trajectories(self, ids: Sequence[UUID], /) -> int:
+        """Delete trajectories with all that belongs to them; say how many there were."""
+        gone = set(ids) & self._trajectories.keys()
+        self._trajectories = {id_: t for id_, t in self._trajectories.items() if id_ not in gone}
+        self._turns = {key: turn for key, turn in self._turns.items() if key[0] not in gone}
+        return len(gone)
+
+
+def _page(rows: list[_Row], query: _Query) -> list[_Row]:
+    if query.descending:
+        rows.reverse()
+    after = query.after  # type: ignore[attr-defined]
+    if after is not None:
+        rows = [
+            row
+            for row in rows
+            if (
+                query.cursor(row) < after  # type: ignore[attr-defined]
+                if query.descending
+                else query.cursor(row) > after  # type: ignore[attr-defined]
+            )
+        ]
+    return rows if query.limit is None else rows[: query.limit]
+
+
+def _as_read(turn: Turn) -> Turn:
+    """Order the findings as every backend gives them back."""
+    changes = {
+        name: in_order(numbered(findings))
+        for name in ("questions", "violations")
+        if (findings := getattr(turn, name))
+    }
+    return turn.replace(**changes) if changes else turn
+
+
+def _add_fact(turn: Turn, fact: Fact) -> Turn | None:
+    """Add a fact to its turn; None where its key is taken by another content."""
+    name = "questions" if isinstance(fact.finding, Question) else "violations"
+    placed = list(numbered(getattr(turn, name)))
+    for position, finding in placed:
+        if (position, finding.source) == (fact.position, fact.finding.source):
+            return turn if same_finding(finding, fact.finding) else None
+    return turn.replace(**{name: in_order([*placed, (fact.position, fact.finding)])})

@@ -1,0 +1,149 @@
+"""Where the schema of a database stands, seen from this version of the library.
+
+Revisions are four-digit numbers that grow. `trajectory_alembic_version` holds the number a
+database is at, `trajectory_schema` the oldest number whose programs may still write there: an older
+program, which can't know newer revisions, compares that with its own.
+"""
+
+from __future__ import annotations
+
+import shlex
+from enum import StrEnum
+from typing import Final, NamedTuple
+
+import sqlalchemy as sa
+
+from trajectory.errors import SchemaError
+
+HEAD: Final = "0001"
+"""The revision that this version of the library needs."""
+
+VERSION_TABLE: Final = "trajectory_alembic_version"
+"""A name of our own, so that a database can be shared with other users of Alembic."""
+
+TABLES: Final = (
+    "trajectories",
+    "trajectory_turns",
+    "trajectory_messages",
+    "trajectory_tool_calls",
+    "trajectory_questions",
+    "trajectory_violations",
+)
+"""The tables of the models, parents first. Kept here so that a look needs no ORM."""
+
+VERSION = sa.table(VERSION_TABLE, sa.column("version_num", sa.String))
+
+WRITERS = sa.Table(
+    "trajectory_schema",
+    sa.MetaData(),  # not the models': no row of it belongs to a trajectory
+    sa.Column("id", sa.SmallInteger, autoincrement=False, nullable=False),
+    sa.Column("oldest_writer", sa.Integer, nullable=False),
+    sa.PrimaryKeyConstraint("id", name="pk_trajectory_schema"),
+    sa.CheckConstraint("id = 1", name="ck_trajectory_schema_one_row"),
+)
+"""One row: the oldest revision whose programs may write."""
+
+
+class Standing(StrEnum):
+    """Where a schema stands, seen from this version of the library."""
+
+    CURRENT = "current"
+    NEWER = "newer"
+    """Newer, and only by additions: this version may write."""
+    MISSING = "missing"
+    OLDER = "older"
+    INCOMPATIBLE = "incompatible"
+    """Newer, and this version may not write."""
+    FOREIGN = "foreign"
+    """Our tables are there, but no revision says what they look like."""
+    UNKNOWN = "unknown"
+    """The revision is none of ours."""
+
+
+class Schema(NamedTuple):
+    """What a database's schema is at."""
+
+    revision: str | None
+    """The revision found; None if there is none."""
+    needed: str
+    """The revision that this version of the library needs."""
+    standing: Standing
+
+    @property
+    def usable(self) -> bool:
+        """Whether this version of the library may read and write."""
+        return self.standing in (Standing.CURRENT, Standing.NEWER)
+
+
+def look(connection: sa.Connection) -> Schema:
+    """Say what the schema of a connection's database is at. Leaves no transaction behind."""
+    began = not connection.in_transaction()
+    try:
+        # One statement, so one snapshot: a deploy that commits meanwhile shows whole or not at all.
+        names = set(sa.inspect(connection).get_table_names())
+        revisions: list[str] = []
+        oldest = None
+        if VERSION_TABLE in names:
+            revisions = list(connection.execute(sa.select(VERSION.c.version_num)).scalars())
+        if WRITERS.name in names:
+            oldest = connection.execute(sa.select(WRITERS.c.oldest_writer)).scalar()
+    finally:
+        if began:
+            connection.rollback()
+    revision = ", ".join(sorted(revisions)) or None
+    ours = bool(names & set(TABLES))
+    return Schema(revision, HEAD, standing(revision, oldest, ours=ours))
+
+
+def standing(revision: str | None, oldest_writer: int | None, *, ours: bool) -> Standing:
+    """Judge what was found; `ours` says whether tables of our names are there."""
+    if revision is None:
+        return Standing.FOREIGN if ours else Standing.MISSING
+    if revision == HEAD:
+        return Standing.CURRENT
+    if not (revision.isascii() and revision.isdigit()):
+        return Standing.UNKNOWN
+    if int(revision) < int(HEAD):
+        return Standing.OLDER
+    additive = oldest_writer is not None and oldest_writer <= int(HEAD)
+    return Standing.NEWER if additive else Standing.INCOMPATIBLE
+
+
+def check_sync(connection: sa.Connection) -> Schema:
+    """Raise `SchemaError` unless this version may write to the connection's database.
+
+    A few short reads. The message names the revision found, the one needed and the command to run.
+    """
+    found = look(connection)
+    if not found.usable:
+        raise SchemaError(problem(found, place(connection.engine.url)))
+    return found
+
+
+def place(url: sa.URL) -> str:
+    """Name a database the way `--db` takes it, but for the password, which is masked."""
+    if url.get_backend_name() == "sqlite":
+        return url.database or ":memory:"
+    secret = {key: "***" for key in url.query if "pass" in key.lower()}
+    plain = url.set(drivername=url.get_backend_name()).update_query_dict(secret)
+    return plain.render_as_string(hide_password=True)
+
+
+def problem(found: Schema, where: str) -> str:
+    """Say why a schema can't be used, and what to do."""
+    told = f"{where} is at revision {found.revision or 'none'}, this version needs {found.needed}"
+    run = f"run `trajectory db upgrade --db {shlex.quote(where)}`"
+    newer = "upgrade this program: `pip install --upgrade trajectory-log`"
+    return {
+        Standing.MISSING: f"{told}: the schema is missing; {run}",
+        Standing.OLDER: f"{told}: the schema is older; {run}",
+        Standing.INCOMPATIBLE: f"{told}: the schema is newer, and this version can't write; {newer}",
+        Standing.UNKNOWN: (
+            f"{told}: no migration of ours has that revision; if a newer version made it, {newer}; "
+            f"else use another database: `trajectory db upgrade --db URL`"
+        ),
+        Standing.FOREIGN: (
+            f"{told}: tables with our names are there, made by something else than our migrations; "
+            f"rename or drop them, then {run}"
+        ),
+    }[found.standing]

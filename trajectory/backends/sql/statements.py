@@ -1,0 +1,172 @@
+"""Statements, compiled once: their text and how a row of a model becomes its parameters.
+
+Compiling an INSERT takes longer than storing a hundred rows with it. So the text is kept for each
+table and set of used columns, and the drivers get it as it is, with tuples. An INSERT names only
+the columns that a batch uses: unused nullable ones cost nothing unless they are bound to NULL.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple, cast
+from uuid import UUID
+
+import sqlalchemy as sa
+
+from trajectory.backends.sql.schema import (
+    Base,
+    MessageRow,
+    QuestionRow,
+    ToolCallRow,
+    TrajectoryRow,
+    TurnRow,
+    ViolationRow,
+)
+from trajectory.errors import TurnKey
+
+Row = tuple[Any, ...]
+Processor = Callable[[Any], Any]
+
+
+class Insert(NamedTuple):
+    """An INSERT, or an UPDATE, of some columns of a table."""
+
+    text: str
+    columns: tuple[str, ...]
+    processors: tuple[tuple[int, Processor], ...]
+    """Which parameters need a change for the driver, by index."""
+
+    def bind(self, row: Sequence[Any]) -> Row:
+        """Turn values, in the order of `columns`, into parameters."""
+        bound = list(row)
+        for index, process in self.processors:
+            bound[index] = process(bound[index])
+        return tuple(bound)
+
+
+class Select(NamedTuple):
+    """A SELECT of all columns of a table."""
+
+    text: str
+    parameters: Row
+    names: tuple[str, ...]
+    processors: tuple[tuple[int, Processor], ...]
+
+    def mappings(self, rows: Iterable[Sequence[Any]]) -> list[dict[str, Any]]:
+        """Turn the driver's rows into values by column."""
+        made = []
+        for row in rows:
+            values = list(row)
+            for index, process in self.processors:
+                values[index] = process(values[index])
+            made.append(dict(zip(self.names, values, strict=True)))
+        return made
+
+
+def _table(row: type[Base]) -> sa.Table:
+    return cast("sa.Table", row.__table__)
+
+
+TRAJECTORIES = _table(TrajectoryRow)
+TURNS = _table(TurnRow)
+MESSAGES = _table(MessageRow)
+TOOL_CALLS = _table(ToolCallRow)
+QUESTIONS = _table(QuestionRow)
+VIOLATIONS = _table(ViolationRow)
+
+
+class Statements:
+    """The statements of one dialect."""
+
+    def __init__(self, dialect: sa.Dialect) -> None:
+        self._dialect = dialect
+        self._inserts: dict[tuple[str, frozenset[str]], Insert] = {}
+        self._updates: dict[frozenset[str], Insert] = {}
+        self.compiled = 0
+        """How many statements were compiled; at rest it doesn't grow."""
+
+    def insert(self, table: sa.Table, columns: frozenset[str]) -> Insert:
+        """Give the INSERT of some columns; its `columns` has their order."""
+        key = (table.name, columns)
+        found = self._inserts.get(key)
+        if found is None:
+            values = {name: sa.bindparam(name, type_=table.c[name].type) for name in columns}
+            statement = sa.insert(table).values(values)
+            found = self._inserts[key] = self._compile(statement, table)
+        return found
+
+    def update_trajectory(self, changed: frozenset[str]) -> Insert:
+        """Give the UPDATE of some columns of a trajectory; its id is the last parameter."""
+        found = self._updates.get(changed)
+        if found is None:
+            table = TRAJECTORIES
+            values = {name: sa.bindparam(name, type_=table.c[name].type) for name in changed}
+            by_id = table.c.id == sa.bindparam("key", type_=table.c.id.type)
+            statement = sa.update(table).where(by_id).values(values)
+            found = self._updates[changed] = self._compile(statement, table)
+        return found
+
+    def _compile(self, statement: Any, table: sa.Table) -> Insert:
+        compiled = statement.compile(dialect=self._dialect)
+        self.compiled += 1
+        columns = tuple(name if name != "key" else "id" for name in compiled.positiontup)
+        return Insert(str(compiled), columns, self._processors(table, columns, binding=True))
+
+    def _processors(
+        self, table: sa.Table, columns: Iterable[str], *, binding: bool
+    ) -> tuple[tuple[int, Processor], ...]:
+        made = []
+        for index, name in enumerate(columns):
+            type_ = table.c[name].type
+            if isinstance(type_, sa.Float):
+                continue  # both drivers give and take floats
+            impl = type_.dialect_impl(self._dialect)
+            process = (
+                impl.bind_processor(self._dialect)
+                if binding
+                else impl.result_processor(self._dialect, None)
+            )
+            if process is not None:
+                made.append((index, process))
+        return tuple(made)
+
+    def trajectories(self, ids: Sequence[UUID]) -> Select:
+        """Give the SELECT of some trajectories, locked against other writers."""
+        table = TRAJECTORIES
+        statement = sa.select(table).where(table.c.id.in_(ids)).with_for_update()
+        return self._select(statement, table, self._ids(ids))
+
+    def of_turns(self, table: sa.Table, keys: Sequence[TurnKey]) -> Select:
+        """Give the SELECT of all rows of a table that belong to some turns, in key order."""
+        key = sa.tuple_(table.c.trajectory_id, table.c.turn_number)
+        statement = sa.select(table).where(key.in_(keys)).order_by(*table.primary_key)
+        ids = self._ids([id_ for id_, _number in keys])
+        numbers = (number for _id, number in keys)
+        pairs = zip(ids, numbers, strict=True)
+        return self._select(statement, table, tuple(value for pair in pairs for value in pair))
+
+    def delete(self, ids: Sequence[UUID]) -> Select:
+        """Give the DELETE of some trajectories, which returns their ids."""
+        table = TRAJECTORIES
+        statement = sa.delete(table).where(table.c.id.in_(ids)).returning(table.c.id)
+        return self._select(statement, table, self._ids(ids), ("id",))
+
+    def _ids(self, ids: Iterable[UUID]) -> Row:
+        process = TRAJECTORIES.c.id.type.dialect_impl(self._dialect).bind_processor(self._dialect)
+        return tuple(ids) if process is None else tuple(process(id_) for id_ in ids)
+
+    def _select(
+        self,
+        statement: Any,
+        table: sa.Table,
+        parameters: Row,
+        names: tuple[str, ...] | None = None,
+    ) -> Select:
+        # Compiled each time: it depends on the number of keys, and stands on no hot path.
+        compiled = statement.compile(
+            dialect=self._dialect, compile_kwargs={"render_postcompile": True}
+        )
+        self.compiled += 1
+        names = names or tuple(column.name for column in table.c)
+        processors = self._processors(table, names, binding=False)
+        return Select(str(compiled), parameters, names, processors)

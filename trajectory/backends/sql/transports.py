@@ -1,0 +1,176 @@
+"""How steps reach a database: SQLite in one hop to its thread, Postgres with awaits.
+
+Both run the steps in one transaction, and have committed when they return.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from trajectory.backends.sql import engine as engines
+from trajectory.backends.sql.writing import Do, Steps
+
+_T = TypeVar("_T")
+
+
+class SqliteTransport:
+    """A SQLite file, or one in memory.
+
+    One connection writes. Readers of a file have connections of their own; in memory, where each
+    connection would be another database, they share the writer's, one transaction at a time.
+    """
+
+    def __init__(self, url: sa.URL) -> None:
+        self._path = None if engines.is_memory(url) else Path(url.database or "")
+        self._writers = engines.sqlite_writer(url)
+        self.readers = self._writers if self._path is None else engines.sqlite_readers(url)
+        self.read_lock = asyncio.Lock() if self._path is None else None
+        self.dialect = self._writers.dialect
+        self._connection: AsyncConnection | None = None
+        self.is_new = True
+
+    async def connect(self) -> None:
+        """Open the file, making it if need be."""
+        if self._path is not None:
+            self.is_new = await asyncio.to_thread(engines.prepare_file, self._path)
+            self._connection = await self._writers.connect()
+
+    async def migrate(self, work: Callable[[sa.Connection], Any]) -> None:
+        """Run work on the schema, on the connection that writes."""
+        if self._connection is not None:
+            await self._connection.run_sync(work)
+        else:
+            async with self._writers.connect() as connection:
+                await connection.run_sync(work)
+
+    async def transact(self, make: Callable[[], Steps[_T]]) -> _T:
+        """Run steps in one hop: BEGIN IMMEDIATE, all statements, COMMIT.
+
+        Nothing can interrupt a hop, so a cancelled caller leaves no open transaction, and a hop
+        costs as much as several statements.
+        """
+        if self.read_lock is None:
+            assert self._connection is not None  # noqa: S101 - `connect` came first
+            return await self._hop(self._connection, make)
+        async with self.read_lock, self._writers.connect() as connection:
+            return await self._hop(connection, make)
+
+    async def _hop(self, connection: AsyncConnection, make: Callable[[], Steps[_T]]) -> _T:
+        raw: Any = (await connection.get_raw_connection()).driver_connection
+        # aiosqlite has no public call that runs a function on its thread; each of its statements
+        # is a hop of its own, three times as dear for a batch of ten.
+        done: _T = await raw._execute(_transaction, raw._conn, make)  # noqa: SLF001
+        return done
+
+    async def close(self) -> None:
+        """Close all connections."""
+        if self._connection is not None:
+            await self._connection.close()
+            self._connection = None
+        await self._writers.dispose()
+        if self.readers is not self._writers:
+            await self.readers.dispose()
+
+
+def _transaction(connection: sqlite3.Connection, make: Callable[[], Steps[_T]]) -> _T:
+    cursor = connection.cursor()
+    cursor.execute("BEGIN IMMEDIATE")
+    try:
+        steps, answer = make(), None
+        while True:
+            try:
+                step = steps.send(answer)
+            except StopIteration as finished:
+                result: _T = finished.value
+                break
+            if isinstance(step, Do):
+                cursor.executemany(step.text, step.rows)
+                answer = None
+            else:
+                answer = cursor.execute(step.text, step.parameters).fetchall()
+        cursor.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            cursor.execute("ROLLBACK")
+        raise
+    finally:
+        cursor.close()
+    return result
+
+
+class PostgresTransport:
+    """A Postgres server, through asyncpg."""
+
+    read_lock = None
+
+    def __init__(self, url: sa.URL) -> None:
+        self.readers = engines.postgresql(url)
+        self.dialect = self.readers.dialect
+
+    async def connect(self) -> None:
+        """Reach the server once, so that a wrong URL is found at `open`."""
+        async with self.readers.connect():
+            pass
+
+    async def migrate(self, work: Callable[[sa.Connection], Any]) -> None:
+        """Run work on the schema."""
+        async with self.readers.connect() as connection:
+            await connection.run_sync(work)
+
+    async def transact(self, make: Callable[[], Steps[_T]]) -> _T:
+        """Run steps in a transaction. A connection whose state is unknown is thrown away."""
+        async with self.readers.connect() as connection:
+            raw: Any = (await connection.get_raw_connection()).driver_connection
+            try:
+                async with raw.transaction():
+                    return await _run(raw, make())
+            except BaseException as error:
+                if not _still_sound(raw, error):
+                    raw.terminate()
+                    await connection.invalidate()
+                raise
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self.readers.dispose()
+
+
+async def _run(raw: Any, steps: Steps[_T]) -> _T:
+    answer: Any = None
+    while True:
+        try:
+            step = steps.send(answer)
+        except StopIteration as finished:
+            result: _T = finished.value
+            return result
+        if isinstance(step, Do):
+            await raw.executemany(step.text, step.rows)
+            answer = None
+        else:
+            answer = await raw.fetch(step.text, *step.parameters)
+
+
+def _still_sound(raw: Any, error: BaseException) -> bool:
+    """Say whether a connection is usable: the server answered with an error, and rolled back."""
+    answered = getattr(error, "sqlstate", None) is not None or isinstance(error, Exception)
+    timed_out = isinstance(error, TimeoutError | OSError)
+    return answered and not timed_out and not raw.is_closed() and not raw.is_in_transaction()
+
+
+Transport = SqliteTransport | PostgresTransport
+"""One database: `connect`, `migrate`, `transact`, `close`, and an engine for readers.
+
+`read_lock` is held for each transaction of a reader where readers share the writer's connection.
+"""
+
+
+def transport(url: sa.URL) -> Transport:
+    """Make the transport of a URL."""
+    return SqliteTransport(url) if url.get_backend_name() == "sqlite" else PostgresTransport(url)

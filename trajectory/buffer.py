@@ -1,0 +1,169 @@
+"""The bounded buffer: room is reserved, then taken, and given back after the commit.
+
+It decides and never waits by itself; `dispatcher` does the waiting.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from trajectory.backend import Batch
+from trajectory.models import Fact, Trajectory, TrajectoryEnd, Turn
+
+Item = Trajectory | Turn | Fact | TrajectoryEnd
+
+
+class Buffered(NamedTuple):
+    """What waits to be stored, with its size in bytes and the loop's time of its acceptance."""
+
+    item: Item
+    size: int
+    accepted_at: float
+
+
+class Waiter(NamedTuple):
+    """Who waits for room: the future is set once the room is reserved for it."""
+
+    is_turn: bool
+    size: int
+    granted: asyncio.Future[None]
+
+
+class Buffer:
+    """Turns and what travels with them, in order of acceptance, bounded in turns and in bytes.
+
+    Facts and starts have as many places of their own as turns have, so that a burst of them can
+    neither fill the memory nor keep turns out. An end always finds room: there is one for each
+    running trajectory.
+    """
+
+    def __init__(self, capacity: int, max_bytes: int) -> None:
+        self._capacity = capacity
+        self._max_bytes = max_bytes
+        # All state. Who reserves must add or release before the next await.
+        # (A) turns + reserved turns <= capacity, and the same for others.
+        # (B) bytes (reserved ones counted) <= max_bytes, or it is one oversized item alone.
+        # (C) nobody gets room while an earlier caller waits for it.
+        self._items: deque[Buffered] = deque()
+        self.turns = 0
+        self.others = 0
+        self.bytes = 0
+        self._waiters: deque[Waiter] = deque()
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    @property
+    def waiting(self) -> int:
+        """How many callers wait for room."""
+        return len(self._waiters)
+
+    def reserve(self, *, is_turn: bool, size: int) -> bool:
+        """Reserve room if there is some and nobody waits for it."""
+        if self._waiters or not self._fits(is_turn, size):
+            return False
+        self._take(is_turn, size)
+        return True
+
+    def _fits(self, is_turn: bool, size: int) -> bool:  # noqa: FBT001 - called a million times
+        used = self.turns if is_turn else self.others
+        return used < self._capacity and (self.bytes + size <= self._max_bytes or not self.bytes)
+
+    def _take(self, is_turn: bool, size: int) -> None:  # noqa: FBT001
+        if is_turn:
+            self.turns += 1
+        else:
+            self.others += 1
+        self.bytes += size
+
+    def add(self, buffered: Buffered) -> None:
+        """Add what room was reserved for."""
+        self._items.append(buffered)
+
+    def reserve_beyond_limits(self, size: int) -> None:
+        """Reserve room for an end, which there always is."""
+        self._take(is_turn=False, size=size)
+
+    def release(self, *, is_turn: bool, size: int) -> None:
+        """Give back room, reserved or taken, and reserve it for those who wait, in their order."""
+        if is_turn:
+            self.turns -= 1
+        else:
+            self.others -= 1
+        self.bytes -= size
+        self._grant()
+
+    def _grant(self) -> None:
+        while self._waiters:
+            waiter = self._waiters[0]
+            if waiter.granted.done():  # cancelled or timed out; its caller has gone
+                self._waiters.popleft()
+                continue
+            if not self._fits(waiter.is_turn, waiter.size):
+                return
+            self._waiters.popleft()
+            self._take(waiter.is_turn, waiter.size)
+            waiter.granted.set_result(None)
+
+    def wait(self, waiter: Waiter) -> None:
+        """Queue for room."""
+        self._waiters.append(waiter)
+
+    def leave(self, waiter: Waiter) -> None:
+        """Stop waiting; room that was reserved in the meantime is given back."""
+        if waiter.granted.done() and not waiter.granted.cancelled():
+            if waiter.granted.exception() is None:
+                self.release(is_turn=waiter.is_turn, size=waiter.size)
+            return
+        waiter.granted.cancel()
+        self._grant()
+
+    def turn_away(self, error: Exception) -> None:
+        """Wake all who wait for room with an error."""
+        while self._waiters:
+            waiter = self._waiters.popleft()
+            if not waiter.granted.done():
+                waiter.granted.set_exception(error)
+
+    def peek(self) -> list[Buffered]:
+        """Copy all that waits. It stays until `drop` says that it is stored."""
+        return list(self._items)
+
+    def drop(self, count: int) -> int:
+        """Let go of the oldest, which are stored; say how many of them were turns."""
+        turns = 0
+        for _ in range(count):
+            item, size, _time = self._items.popleft()
+            if isinstance(item, Turn):
+                turns += 1
+                self.turns -= 1
+            else:
+                self.others -= 1
+            self.bytes -= size
+        self._grant()
+        return turns
+
+    def oldest(self) -> float | None:
+        """Give the time of acceptance of the oldest."""
+        return self._items[0].accepted_at if self._items else None
+
+
+def as_batch(buffered: Sequence[Buffered]) -> Batch:
+    """Sort what is buffered into a batch."""
+    starts: list[Trajectory] = []
+    turns: list[Turn] = []
+    facts: list[Fact] = []
+    ends: list[TrajectoryEnd] = []
+    for item, _size, _time in buffered:
+        if isinstance(item, Turn):
+            turns.append(item)
+        elif isinstance(item, Fact):
+            facts.append(item)
+        elif isinstance(item, Trajectory):
+            starts.append(item)
+        else:
+            ends.append(item)
+    return Batch(tuple(starts), tuple(turns), tuple(facts), tuple(ends))

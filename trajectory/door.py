@@ -1,0 +1,176 @@
+"""The door: making a value is the one place where it is checked.
+
+What passes is storable and comes back equal on every backend; what does not raises
+`InvalidTurnError`, which names the field and never quotes it. Text with NUL or lone surrogates is
+cleaned (see `trajectory.values`), and the value says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Annotated, Any, ClassVar, Self
+
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    ValidationError,
+)
+
+from trajectory.errors import InvalidTurnError
+from trajectory.values import (
+    INT64_MAX,
+    FrozenDict,
+    FrozenList,
+    RefusedValueError,
+    clean_text,
+    freeze_json,
+    is_storable,
+)
+
+CLEANED_KEY = "trajectory.cleaned"
+"""The metadata key that lists the fields whose text was cleaned."""
+
+_EMPTY = FrozenDict()
+_BYTES = (bytes, bytearray)
+
+
+def _to_utc(value: datetime) -> datetime:
+    if value.tzinfo is UTC:
+        return value
+    try:
+        return value.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("lies outside the years 1 to 9999 once in UTC") from None
+
+
+def now_utc() -> datetime:
+    """Give the instant."""
+    return datetime.now(UTC)
+
+
+Instant = Annotated[AwareDatetime, AfterValidator(_to_utc)]
+"""A timezone-aware datetime, kept in UTC. A naive one is refused: whose clock would it be?"""
+
+
+def no_metadata() -> FrozenDict:
+    """Give the one empty object."""
+    return _EMPTY  # a plain default would be deep-copied for every turn
+
+
+def _object(value: Any) -> FrozenDict:
+    if not isinstance(value, FrozenDict):
+        raise ValueError("must be an object (a dict)")  # noqa: TRY004 - Pydantic wants ValueError
+    return value
+
+
+def _parts(value: Any) -> FrozenList:
+    if not isinstance(value, FrozenList):
+        raise ValueError("must be text or a list of parts")  # noqa: TRY004
+    return value
+
+
+Object = Annotated[Mapping[str, Any], PlainValidator(_object)]
+Parts = Annotated[Sequence[Any], PlainValidator(_parts)]
+Count = Annotated[int, Field(ge=0, le=INT64_MAX)]
+Number = Annotated[float, Field(allow_inf_nan=False)]
+Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+TurnNumber = Annotated[int, Field(ge=0, le=2**31 - 1)]
+Position = Annotated[int, Field(ge=0, le=INT64_MAX)]
+Label = Annotated[str, Field(max_length=1024)]
+Source = Annotated[str, Field(min_length=1, max_length=255)]
+
+
+class Value(BaseModel):
+    """What all values share: frozen, checked, cleaned."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", hide_input_in_errors=True, ser_json_inf_nan="constants"
+    )
+
+    __slots__ = ("_cleaned",)
+
+    _json_fields: ClassVar[frozenset[str]] = frozenset()
+    _child_fields: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(self, /, **fields: Any) -> None:
+        cleaned: list[str] = []
+        json_fields = self._json_fields
+        for name, value in fields.items():
+            if name in json_fields:
+                fields[name] = self._freeze(name, value, cleaned)
+            elif isinstance(value, str):
+                if not is_storable(value):
+                    fields[name] = clean_text(value)
+                    cleaned.append(name)
+            elif isinstance(value, _BYTES):
+                # Pydantic would decode them, behind the back of the check above.
+                raise InvalidTurnError(
+                    f"{type(self).__name__}.{name} is bytes, not text; decode it"
+                )
+        try:
+            super().__init__(**fields)
+        except ValidationError as error:
+            raise InvalidTurnError(_explain(type(self).__name__, error)) from None
+        cleaned += (
+            name
+            for name in self._child_fields
+            if name in fields and any(child.cleaned for child in getattr(self, name))
+        )
+        if cleaned:
+            self._mark_cleaned(cleaned)
+
+    def _freeze(self, name: str, value: Any, cleaned: list[str]) -> Any:
+        try:
+            frozen, dirty = freeze_json(value)
+        except RefusedValueError as error:
+            raise InvalidTurnError(f"{type(self).__name__}.{name} {error}") from None
+        if dirty:
+            cleaned.append(name)
+        return frozen
+
+    def _mark_cleaned(self, names: list[str]) -> None:
+        """Remember the cleaned fields; where there is metadata, list them there for readers."""
+        object.__setattr__(self, "_cleaned", tuple(sorted(names)))
+        if "metadata" in self.__dict__:
+            before = self.__dict__["metadata"]
+            earlier = before.get(CLEANED_KEY)
+            marks = sorted({*names, *(earlier if isinstance(earlier, list) else ())})
+            self.__dict__["metadata"] = freeze_json({**before, CLEANED_KEY: marks})[0]
+            self.__pydantic_fields_set__.add("metadata")
+
+    @property
+    def cleaned(self) -> tuple[str, ...]:
+        """The fields whose text held NUL or lone surrogates, which are U+FFFD now."""
+        return getattr(self, "_cleaned", ())
+
+    def replace(self, **changes: Any) -> Self:
+        """Make a copy with other field values; it passes the same door."""
+        made = type(self).model_fields
+        given = {
+            name: value
+            for name, value in self.__dict__.items()
+            if name in self.__pydantic_fields_set__ or made[name].default_factory is not None
+        }
+        return type(self)(**{**given, **changes})
+
+
+def _explain(model: str, error: ValidationError) -> str:
+    """Say which fields are wrong and why, with no word of their content."""
+    problems = []
+    for problem in error.errors(include_input=False, include_url=False):
+        place = ".".join(str(part) for part in problem["loc"])
+        text = problem["msg"].removeprefix("Value error, ")
+        if problem["type"] == "timezone_aware":
+            text = "must carry a timezone, for example datetime.now(UTC)"
+        elif problem["type"] == "extra_forbidden":
+            text = f"is not a field of {model}"
+        elif problem["type"] == "missing":
+            text = "is required"
+        problems.append(f"{model}.{place}: {text}" if place else f"{model}: {text}")
+    shown = "; ".join(problems[:5])
+    return shown + (f"; and {len(problems) - 5} more" if len(problems) > 5 else "")

@@ -1,0 +1,116 @@
+"""What writing the same thing again means: the one definition that every backend shares."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from trajectory.models import (
+    Finding,
+    Question,
+    Trajectory,
+    TrajectoryEnd,
+    TrajectoryStatus,
+    Turn,
+    Violation,
+    numbered,
+)
+
+LATE_POSITION = 2**40
+"""Positions from here on are times in microseconds since 1970: facts logged after their turn."""
+
+AGENT = "agent"
+
+_CHILD_TIMES = frozenset({"created_at", "started_at"})
+_FACT_FIELDS = ("questions", "violations")
+_FREE_FIELDS = frozenset({"created_at", *_FACT_FIELDS})
+
+
+def bare_trajectory(turn: Turn) -> Trajectory:
+    """Make the parent row of a turn whose trajectory was never started."""
+    return Trajectory(id=turn.trajectory_id, status=None, created_at=turn.created_at)
+
+
+def ended_trajectory(end: TrajectoryEnd) -> Trajectory:
+    """Write an end as a trajectory that merges with what is known."""
+    return Trajectory(
+        id=end.trajectory_id,
+        status=end.status,
+        error=end.error,
+        reward=end.reward,
+        created_at=end.ended_at,
+        ended_at=end.ended_at,
+    )
+
+
+def merge_trajectory(known: Trajectory, news: Trajectory) -> tuple[Trajectory, tuple[str, ...]]:
+    """Merge what is newly heard of a trajectory into what is known.
+
+    A value fills a gap; `running` gives way to an end; `created_at` takes the smallest, `ended_at`
+    the largest; of two different values the known one stays, and its field is named in the second
+    part of the result. Without such differences the order of merging doesn't matter.
+    """
+    changes: dict[str, Any] = {}
+    differing = []
+    for name in Trajectory.model_fields:
+        old, new = getattr(known, name), getattr(news, name)
+        if name == "id" or new is None or new == old or (name == "metadata" and not new):
+            continue
+        if name == "created_at":
+            changes[name] = min(old, new)
+        elif name == "ended_at":
+            changes[name] = new if old is None else max(old, new)
+        elif old is None or (name == "metadata" and not old):
+            changes[name] = new
+        elif name == "status" and TrajectoryStatus.RUNNING in (old, new):
+            changes[name] = new if old is TrajectoryStatus.RUNNING else old
+        else:
+            differing.append(name)
+    changes = {name: value for name, value in changes.items() if value != getattr(known, name)}
+    return (known.replace(**changes) if changes else known), tuple(differing)
+
+
+def same_turn(stored: Turn, sent: Turn) -> bool:
+    """Say whether a turn that is sent again is the one that is stored.
+
+    Its own fields, messages, tool calls and the facts that came with it count. Times of creation
+    don't, nor do stored facts that were logged later: those of other sources than the agent, and
+    those placed by time.
+    """
+    if any(
+        getattr(stored, name) != getattr(sent, name)
+        for name in Turn.model_fields
+        if name not in _FREE_FIELDS and name not in ("messages", "tool_calls")
+    ):
+        return False
+    for name in ("messages", "tool_calls"):
+        theirs, ours = getattr(stored, name), getattr(sent, name)
+        if [_content(child) for child in theirs] != [_content(child) for child in ours]:
+            return False
+    for name in _FACT_FIELDS:
+        known = facts_by_key(getattr(stored, name))
+        for key, content in facts_by_key(getattr(sent, name)).items():
+            if known.pop(key, None) != content:
+                return False
+        if any(source == AGENT and place < LATE_POSITION for source, place in known):
+            return False
+    return True
+
+
+def facts_by_key(
+    findings: Iterable[Finding],
+) -> dict[tuple[str, int], dict[str, Any]]:
+    """Give the comparable content of a turn's questions or violations, by source and position."""
+    return {
+        (finding.source, position): _content(finding) for position, finding in numbered(findings)
+    }
+
+
+def same_finding(stored: Question | Violation, sent: Question | Violation) -> bool:
+    """Say whether a fact that is sent again is the one that is stored."""
+    return type(stored) is type(sent) and _content(stored) == _content(sent)
+
+
+def _content(child: Any) -> dict[str, Any]:
+    ignored = _CHILD_TIMES | {"position"}
+    return {name: value for name, value in child.__dict__.items() if name not in ignored}

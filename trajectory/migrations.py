@@ -1,0 +1,231 @@
+"""Bring the schema of a database to where this version needs it, and say where it is.
+
+A migration is one transaction: after an error or a kill the database is as it was. With it go the
+revision and the oldest revision whose programs may still write (`backends/sql/standing.py`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import sqlite3
+from collections.abc import Callable, Coroutine
+from contextlib import nullcontext
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.pool import NullPool
+
+from trajectory.backends.sql import deploy_lock
+from trajectory.backends.sql.deploy_lock import alone, begin, orphans, pragma
+from trajectory.backends.sql.engine import prepare_file
+from trajectory.backends.sql.standing import (
+    HEAD,
+    TABLES,
+    VERSION_TABLE,
+    WRITERS,
+    Schema,
+    Standing,
+    check_sync,
+    look,
+    place,
+    problem,
+)
+from trajectory.backends.sql.translate import translated
+from trajectory.backends.sql.urls import connect_arguments, normalise, require_driver
+from trajectory.errors import (
+    BackendError,
+    BackendUnavailableError,
+    ConfigurationError,
+    SchemaError,
+)
+
+if TYPE_CHECKING:
+    from typing import TypeAlias
+
+    from alembic.runtime.environment import EnvironmentContext
+    from alembic.runtime.migration import MigrationContext, MigrationInfo
+
+    # In an env.py the environment is the module `alembic.context`.
+    Environment: TypeAlias = EnvironmentContext | ModuleType
+
+__all__ = [
+    "HEAD",
+    "Schema",
+    "Standing",
+    "check",
+    "check_async",
+    "check_sync",
+    "current",
+    "current_async",
+    "look",
+    "script",
+    "upgrade",
+    "upgrade_async",
+    "upgrade_sync",
+]
+
+T = TypeVar("T")
+
+_UPGRADABLE = (Standing.MISSING, Standing.OLDER)
+
+
+def upgrade(url: str, *, wal: bool | None = None) -> Schema:
+    """Create or upgrade the schema of a database, and say where it is then.
+
+    Safe to repeat, and to run in many processes at once: one migrates, the others wait for it, up
+    to ten minutes. A schema that is newer by additions only stays as it is. `wal` sets the journal
+    mode of a SQLite file as the last step: True for the write-ahead log, False for the rollback
+    journal, None to leave it.
+
+    Raises `SchemaError` for a schema that can't be brought to head, `ConfigurationError` for a URL
+    or path that can't be used. Not for use on a running event loop: that has `upgrade_async`.
+    """
+    return _run(upgrade_async(url, wal=wal), "upgrade_async")
+
+
+async def upgrade_async(url: str, *, wal: bool | None = None) -> Schema:
+    """Do what `upgrade` does, on the running event loop."""
+    target = normalise(url)
+    if wal is not None:
+        _refuse_wal_elsewhere(target)
+
+    def work(connection: sa.Connection) -> Schema:
+        upgrade_sync(connection)
+        if wal is not None:
+            set_wal(connection, on=wal)
+        return check_sync(connection)
+
+    return await _connected(target, work, create=True)
+
+
+def current(url: str) -> Schema:
+    """Say where a database's schema is. Changes nothing, and creates no file."""
+    return _run(current_async(url), "current_async")
+
+
+async def current_async(url: str) -> Schema:
+    """Do what `current` does, on the running event loop."""
+    target = normalise(url)
+    if _is_absent(target):
+        return ABSENT()
+    return await _connected(target, look)
+
+
+def check(url: str) -> Schema:
+    """Raise `SchemaError` unless this version may write to the database; changes nothing.
+
+    The message names the revision found, the one needed and the command to run.
+    """
+    return _run(check_async(url), "check_async")
+
+
+async def check_async(url: str) -> Schema:
+    """Do what `check` does, on the running event loop."""
+    found = await current_async(url)
+    if not found.usable:
+        raise SchemaError(problem(found, masked(url)))
+    return found
+
+
+def masked(url: str) -> str:
+    """Name a database the way it is given to `--db`, with the password masked."""
+    return place(normalise(url))
+
+
+def script(url: str) -> str:
+    """Give the SQL that creates the schema in an empty database of the URL's kind. No connection.
+
+    It is one transaction: feed it to `psql -v ON_ERROR_STOP=1` or `sqlite3 -bail`.
+    """
+    from trajectory.backends.sql.environment import run_offline, to_head
+
+    output = io.StringIO()
+    run_offline(to_head(output=output), normalise(url).get_backend_name())
+    return output.getvalue()
+
+
+def upgrade_sync(connection: sa.Connection) -> None:
+    """Bring the database of a connection to head, in a committed transaction of its own.
+
+    The promises of `upgrade`. The connection must not be in a transaction; it may be one within
+    `run_sync` of an asynchronous connection.
+    """
+    refuse_transaction(connection)
+    if not look(connection).usable:  # with nothing to do, Alembic is not even loaded
+        from trajectory.backends.sql.environment import run_online, to_head
+
+        run_online(to_head(), connection)
+        check_sync(connection)
+
+
+def set_wal(connection: sa.Connection, *, on: bool) -> None:
+    """Set the journal mode of a SQLite file and make sure that it is set.
+
+    Raises `BackendUnavailableError` while other connections keep the file from changing.
+    """
+    refuse_transaction(connection)
+    _refuse_wal_elsewhere(connection.engine.url)
+    mode = "wal" if on else "delete"
+    try:
+        answered = pragma(connection, f"PRAGMA journal_mode={mode}")
+    except sqlite3.OperationalError as error:
+        answered = error.sqlite_errorname
+    if answered != mode:
+        raise BackendUnavailableError(
+            f"the journal mode of {place(connection.engine.url)} is still not {mode} (SQLite says "
+            f"{answered}): other connections use the file; close them and run it again"
+        )
+
+
+def _refuse_wal_elsewhere(url: sa.URL) -> None:
+    if not _is_file(url):
+        raise ConfigurationError(
+            f"{place(url)} is no SQLite file, so it has no journal mode to set; leave the wal "
+            f"option out"
+        )
+
+
+def _run(work: Coroutine[Any, Any, T], name: str) -> T:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(work)
+    work.close()
+    raise RuntimeError(f"an event loop is running here, and would stand still; await {name}()")
+
+
+def _is_absent(target: sa.URL) -> bool:
+    return _is_file(target) and not Path(target.database or "").exists()
+
+
+def _is_file(target: sa.URL) -> bool:
+    return target.get_backend_name() == "sqlite" and target.database not in (None, "", ":memory:")
+
+
+async def _connected(
+    target: sa.URL, work: Callable[[sa.Connection], T], *, create: bool = False
+) -> T:
+    """Do some work on a connection of its own, and translate what goes wrong with the database."""
+    require_driver(target)
+    if _is_file(target):
+        if create:
+            prepare_file(Path(target.database or ""), wal=False)
+        # As long as a deploy waits on Postgres: SQLite's lock is taken by the wait for it.
+        arguments: dict[str, Any] = {"timeout": deploy_lock.WAIT_S}
+    elif target.get_backend_name() == "postgresql":
+        target, arguments = connect_arguments(target)
+    else:
+        arguments = {}
+    with translated(place(target)):
+        engine = create_async_engine(
+            target, poolclass=NullPool, hide_parameters=True, connect_args=arguments
+        )
+        try:
+            async with engine.connect() as connection:
+                return await connection.run_sync(work)
+        finally:
+            await engine.dispose()

@@ -1,0 +1,281 @@
+"""What is recorded: frozen values, validated once, when they are made (see `trajectory.door`)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from enum import StrEnum
+from typing import Annotated, Any, TypeVar
+from uuid import UUID
+
+from pydantic import Field
+
+from trajectory.door import (
+    Amount,
+    Count,
+    Instant,
+    Label,
+    Number,
+    Object,
+    Parts,
+    Position,
+    Source,
+    TurnNumber,
+    Value,
+    no_metadata,
+    now_utc,
+)
+from trajectory.errors import TurnKey
+from trajectory.ids import uuid7
+from trajectory.values import json_bytes, text_bytes
+
+_CHILDREN = ("questions", "violations", "messages", "tool_calls")
+
+
+class TrajectoryStatus(StrEnum):
+    """Where a trajectory stands."""
+
+    RUNNING = "running"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class EffortLevel(StrEnum):
+    """How much thought a question asks of the user."""
+
+    LOW = "low"
+    MEDIUM = "medium"
+    HIGH = "high"
+
+
+class Severity(StrEnum):
+    """How bad it is that a preference was broken."""
+
+    MINOR = "minor"
+    MAJOR = "major"
+    CRITICAL = "critical"
+
+
+class Role(StrEnum):
+    """Who speaks in a message."""
+
+    SYSTEM = "system"
+    DEVELOPER = "developer"
+    USER = "user"
+    ASSISTANT = "assistant"
+    TOOL = "tool"
+
+
+class Message(Value):
+    """One message inside a turn that has more than a prompt and a response.
+
+    `content` is text, or a list of parts (JSON) where the format has parts.
+    """
+
+    role: Role
+    content: str | Parts | None = None
+    reasoning: str | None = None
+    model_name: Label | None = None
+    stop_reason: Label | None = None
+    usage: Any = None
+    token_ids: Any = None
+    logprobs: Any = None
+    created_at: Instant | None = None
+
+    _json_fields = frozenset({"content", "usage", "token_ids", "logprobs"})
+
+
+class ToolCall(Value):
+    """A tool that the agent called.
+
+    `arguments` is the text as the model wrote it, byte for byte: re-dumped JSON would change
+    training tokens. `message_position` is the index of the message that made the call.
+    """
+
+    tool_name: Label
+    arguments: str | None = None
+    result: str | None = None
+    call_id: Label | None = None
+    message_position: Position | None = None
+    is_error: bool | None = None
+    latency_ms: Amount | None = None
+    started_at: Instant | None = None
+
+
+class Question(Value):
+    """A question the agent asked in a response.
+
+    `source` says who found it. `position` orders the questions of one source within a turn; left
+    out, it is the question's place in `Turn.questions`, or the time for one logged later.
+    """
+
+    question_text: str
+    effort_level: EffortLevel
+    confidence: Annotated[float, Field(ge=0, le=1)] | None = None
+    source: Source = "agent"
+    position: Position | None = None
+    created_at: Instant | None = None
+
+
+class Violation(Value):
+    """A user preference that a response broke. `source` and `position`: as for `Question`."""
+
+    preference_name: Label
+    expected: str | None = None
+    actual: str | None = None
+    severity: Severity
+    reason: str | None = None
+    source: Source = "agent"
+    position: Position | None = None
+    created_at: Instant | None = None
+
+
+class Turn(Value):
+    """One exchange between a user and an agent. Named by `trajectory_id` and `turn_number`.
+
+    Times are in milliseconds, costs in US dollars. `token_count` is the total, for when only one
+    figure is known. `created_at` is an aware datetime, now unless given.
+    """
+
+    trajectory_id: UUID
+    turn_number: TurnNumber
+    prompt: str
+    response: str
+    token_count: Count | None = None
+    latency_ms: Amount | None = None
+    created_at: Instant = Field(default_factory=now_utc)
+    model_name: Label | None = None
+    input_tokens: Count | None = None
+    output_tokens: Count | None = None
+    cache_read_tokens: Count | None = None
+    cache_write_tokens: Count | None = None
+    reasoning_tokens: Count | None = None
+    cost_usd: Amount | None = None
+    stop_reason: Label | None = None
+    error: str | None = None
+    reward: Number | None = None
+    is_copied_context: bool | None = None
+    metadata: Object = Field(default_factory=no_metadata)
+    questions: tuple[Question, ...] = ()
+    violations: tuple[Violation, ...] = ()
+    messages: tuple[Message, ...] = ()
+    tool_calls: tuple[ToolCall, ...] = ()
+
+    _json_fields = frozenset({"metadata"})
+    _child_fields = _CHILDREN
+
+    @property
+    def key(self) -> TurnKey:
+        """What names the turn: (trajectory id, turn number)."""
+        return self.trajectory_id, self.turn_number
+
+
+class Trajectory(Value):
+    """One execution of an agent.
+
+    `id` is a new UUIDv7 unless given; `run_id` is a label of the caller's. `status` is None where
+    only turns are known of it.
+    """
+
+    id: UUID = Field(default_factory=uuid7)
+    spec_id: Label | None = None
+    agent_name: Label | None = None
+    agent_version: Label | None = None
+    run_id: Label | None = None
+    session_id: Label | None = None
+    user_id: Label | None = None
+    parent_trajectory_id: UUID | None = None
+    root_trajectory_id: UUID | None = None
+    status: TrajectoryStatus | None = TrajectoryStatus.RUNNING
+    error: str | None = None
+    reward: Number | None = None
+    system_prompt: str | None = None
+    tools: Any = None
+    tags: Any = None
+    source_format: Label | None = None
+    created_at: Instant = Field(default_factory=now_utc)
+    ended_at: Instant | None = None
+    metadata: Object = Field(default_factory=no_metadata)
+
+    _json_fields = frozenset({"tools", "tags", "metadata"})
+
+
+class TrajectoryEnd(Value):
+    """How and when a trajectory ended."""
+
+    trajectory_id: UUID
+    status: TrajectoryStatus
+    ended_at: Instant = Field(default_factory=now_utc)
+    error: str | None = None
+    reward: Number | None = None
+
+
+class Fact(Value):
+    """A question or violation that is logged later than its turn."""
+
+    trajectory_id: UUID
+    turn_number: TurnNumber
+    finding: Question | Violation
+
+    @property
+    def key(self) -> TurnKey:
+        """What names the turn it belongs to."""
+        return self.trajectory_id, self.turn_number
+
+    @property
+    def position(self) -> int:
+        """Its place among the findings of its source in that turn."""
+        return self.finding.position or 0
+
+
+def turn_bytes(turn: Turn) -> int:
+    """Estimate what a turn takes in the buffer and on the wire, in bytes of UTF-8."""
+    size = text_bytes(turn.prompt) + text_bytes(turn.response)
+    if turn.metadata:
+        size += json_bytes(turn.metadata)
+    for name in _CHILDREN:
+        for child in getattr(turn, name):
+            size += _fields_bytes(child)
+    if turn.error is not None:
+        size += text_bytes(turn.error)
+    return size + 128
+
+
+def value_bytes(value: Value) -> int:
+    """Estimate what any other value takes in the buffer, in bytes of UTF-8."""
+    return _fields_bytes(value) + 128
+
+
+def _fields_bytes(value: Value) -> int:
+    return sum(
+        _fields_bytes(field) if isinstance(field, Value) else json_bytes(field)
+        for field in value.__dict__.values()
+        if isinstance(field, str | dict | list | Value)
+    )
+
+
+Finding = TypeVar("Finding", Question, Violation)
+
+
+def numbered(findings: Iterable[Finding]) -> Iterator[tuple[int, Finding]]:
+    """Give each question or violation of a turn its position: its own, or its place by source."""
+    places: dict[str, int] = {}
+    for finding in findings:
+        place = places.get(finding.source, 0)
+        places[finding.source] = place + 1
+        yield (place if finding.position is None else finding.position), finding
+
+
+def in_order(placed: Iterable[tuple[int, Finding]]) -> tuple[Finding, ...]:
+    """Order findings by (position, source), and leave out the positions that `numbered` restores.
+
+    So a turn that was logged without positions is read back equal.
+    """
+    places: dict[str, int] = {}
+    ordered = []
+    for position, finding in sorted(placed, key=lambda pair: (pair[0], pair[1].source)):
+        place = places.get(finding.source, 0)
+        places[finding.source] = place + 1
+        told = None if position == place else position
+        ordered.append(finding if finding.position == told else finding.replace(position=told))
+    return tuple(ordered)

@@ -1,0 +1,185 @@
+"""The handle of a running trajectory, and which one runs in this context."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from contextvars import ContextVar, Token
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from trajectory.errors import LoggerClosedError, TrajectoryError
+from trajectory.models import Question, Trajectory, TrajectoryEnd, TrajectoryStatus, Turn, Violation
+from trajectory.report import Accepted, Dropped
+
+if TYPE_CHECKING:
+    from trajectory.logger import TrajectoryLogger
+
+_current: ContextVar[Run | None] = ContextVar("trajectory_current", default=None)
+
+_ERROR_CHARACTERS = 10_000
+
+
+def current() -> Run | None:
+    """Give the trajectory that runs in this context (task), or None.
+
+    `logger.trajectory(...)` sets it for its block, and tasks that start inside inherit it.
+    """
+    return _current.get()
+
+
+class Run:
+    """A running trajectory: numbers turns from 1 and logs them. Made by a `TrajectoryLogger`."""
+
+    def __init__(self, logger: TrajectoryLogger, id: UUID, last_turn_number: int = 0) -> None:  # noqa: A002
+        self._logger = logger
+        self._id = id
+        self._last = last_turn_number
+        self._ended = False
+
+    def __repr__(self) -> str:
+        return f"<Run {self._id}, {self._last} turns{', ended' if self._ended else ''}>"
+
+    @property
+    def id(self) -> UUID:
+        """The trajectory's id."""
+        return self._id
+
+    @property
+    def last_turn_number(self) -> int:
+        """The highest turn number that was given out; 0 before the first turn."""
+        return self._last
+
+    async def log_turn(self, prompt: str, response: str, **fields: Any) -> Turn:
+        """Log the next turn and return it. `fields` are those of `Turn`.
+
+        Turns are numbered in the order of the calls. A call that raises gives its number back if
+        no later one was given out; a dropped turn keeps its number, so the gap can be seen.
+
+        Raises `InvalidTurnError`, `BufferFullError`, `LoggerClosedError` or `WriteFailedError`.
+        """
+        turn = self._number(prompt, response, fields)
+        try:
+            outcome = await self._logger._accept_turn(turn)  # noqa: SLF001
+        except BaseException:
+            self._take_back(turn)
+            raise
+        await self._logger._until_durable(outcome)  # noqa: SLF001 - from here on it is accepted
+        return turn
+
+    def log_turn_nowait(self, prompt: str, response: str, **fields: Any) -> Turn:
+        """Log the next turn without waiting; see `TrajectoryLogger.log_turn_nowait`."""
+        turn = self._number(prompt, response, fields)
+        try:
+            self._logger.log_turn_nowait(turn)
+        except BaseException:
+            self._take_back(turn)
+            raise
+        return turn
+
+    def _number(self, prompt: str, response: str, fields: dict[str, Any]) -> Turn:
+        if self._ended:
+            raise LoggerClosedError(f"trajectory {self._id} has ended; start or resume one")
+        turn = Turn(
+            trajectory_id=self._id,
+            turn_number=self._last + 1,
+            prompt=prompt,
+            response=response,
+            **fields,
+        )
+        self._last += 1
+        return turn
+
+    def _take_back(self, turn: Turn) -> None:
+        if self._last == turn.turn_number:
+            self._last -= 1
+
+    async def log_question(self, turn_number: int, question: Question) -> Accepted | Dropped:
+        """Log a question that was found after its turn was logged."""
+        return await self._logger.log_question(self._id, turn_number, question)
+
+    async def log_violation(self, turn_number: int, violation: Violation) -> Accepted | Dropped:
+        """Log a violation that was found after its turn was logged."""
+        return await self._logger.log_violation(self._id, turn_number, violation)
+
+    async def end(
+        self,
+        status: TrajectoryStatus | str = TrajectoryStatus.COMPLETED,
+        *,
+        error: str | None = None,
+        reward: float | None = None,
+        ended_at: datetime | None = None,
+    ) -> None:
+        """End the trajectory. It never waits for room, and only the first call counts."""
+        self._end(TrajectoryStatus(status), error=error, reward=reward, ended_at=ended_at)
+
+    def _end(
+        self,
+        status: TrajectoryStatus,
+        *,
+        error: str | None = None,
+        reward: float | None = None,
+        ended_at: datetime | None = None,
+    ) -> None:
+        if self._ended:
+            return
+        end = TrajectoryEnd(
+            trajectory_id=self._id,
+            status=status,
+            error=error,
+            reward=reward,
+            ended_at=datetime.now(UTC) if ended_at is None else ended_at,
+        )
+        self._logger._accept_end(end)  # noqa: SLF001 - the run is the logger's other half
+        self._ended = True
+
+    async def _end_with_block(self, error: BaseException | None) -> None:
+        if error is None:
+            self._end(TrajectoryStatus.COMPLETED)
+        elif isinstance(error, asyncio.CancelledError | KeyboardInterrupt | GeneratorExit):
+            self._end(TrajectoryStatus.CANCELLED)
+        else:
+            words = f"{type(error).__name__}: {error}"[:_ERROR_CHARACTERS]
+            self._end(TrajectoryStatus.FAILED, error=words)
+
+
+class RunContext:
+    """What `logger.trajectory(...)` returns: starts a trajectory, ends it with its block.
+
+    The block's end decides the status: `completed`, `failed` (with the error), or `cancelled`.
+    """
+
+    def __init__(self, logger: TrajectoryLogger, start: Trajectory) -> None:
+        self._logger = logger
+        self._start = start
+        self._run: Run | None = None
+        self._token: Token[Run | None] | None = None
+
+    async def __aenter__(self) -> Run:
+        if self._run is not None:
+            raise TrajectoryError("this trajectory has run already; call logger.trajectory() again")
+        run = self._run = await self._logger._start(self._start)  # noqa: SLF001
+        self._token = _current.set(run)
+        return run
+
+    async def __aexit__(
+        self,
+        _type: type[BaseException] | None,
+        error: BaseException | None,
+        _traceback: TracebackType | None,
+    ) -> None:
+        run, token = self._run, self._token
+        if run is None or token is None:
+            return
+        self._token = None
+        with contextlib.suppress(
+            ValueError
+        ):  # a block that ends in another context, as fixtures do
+            _current.reset(token)
+        try:
+            await run._end_with_block(error)  # noqa: SLF001
+        except TrajectoryError:
+            if error is None:
+                raise  # else the body's own exception says more

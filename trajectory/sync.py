@@ -1,0 +1,222 @@
+"""The logger for programs without an event loop: the same, on a loop in a thread of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+import warnings
+from collections.abc import Coroutine
+from types import TracebackType
+from typing import Any, Self, TypeVar
+from uuid import UUID
+
+from trajectory.backend import StorageBackend
+from trajectory.errors import LoggerClosedError, TrajectoryError
+from trajectory.logger import TrajectoryLogger
+from trajectory.models import Question, Trajectory, TrajectoryStatus, Turn, Violation
+from trajectory.redaction import Redact
+from trajectory.report import Accepted, Dropped, FlushReport, Statistics
+from trajectory.run import Run
+from trajectory.settings import LoggerSettings
+
+_T = TypeVar("_T")
+
+
+class SyncTrajectoryLogger:
+    """`TrajectoryLogger` without `await`; any thread may call it. Use it with `with`.
+
+    Each call waits for the background loop to answer: some tens of microseconds, while the turns
+    are stored in batches behind it. Arguments, errors and promises: as for `TrajectoryLogger`.
+    """
+
+    def __init__(
+        self,
+        backend: str | os.PathLike[str] | StorageBackend = "trajectories.db",
+        settings: LoggerSettings | None = None,
+        *,
+        redact: Redact | None = None,
+    ) -> None:
+        self._logger = TrajectoryLogger(backend, settings, redact=redact)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+        self._report: FlushReport | None = None
+
+    def __repr__(self) -> str:
+        return f"<Sync{repr(self._logger)[1:]}"
+
+    @property
+    def backend(self) -> StorageBackend:
+        """The backend. It is async: read from it with a loop of your own after `close`."""
+        return self._logger.backend
+
+    def open(self) -> Self:
+        """Start the thread and open the logger on it; raises as `TrajectoryLogger.open` does."""
+        if self._thread is not None:
+            raise TrajectoryError("this logger was opened already; make a new one to log again")
+        loop = self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(
+            target=loop.run_forever, name="trajectory-logger", daemon=True
+        )
+        self._thread.start()
+        try:
+            self._wait(self._logger.open())
+        except BaseException:
+            self._stop()
+            raise
+        return self
+
+    def __enter__(self) -> Self:
+        return self.open()
+
+    def __exit__(
+        self,
+        _type: type[BaseException] | None,
+        error: BaseException | None,
+        _traceback: TracebackType | None,
+    ) -> None:
+        try:
+            self.close()
+        except TrajectoryError as failure:
+            if error is None:
+                raise
+            error.add_note(f"besides, the trajectory logger failed: {failure}")
+
+    def __del__(self) -> None:
+        loop = getattr(self, "_loop", None)
+        if loop is not None and not loop.is_closed():
+            warnings.warn(
+                f"unclosed {self!r}; use `with`, or call `close()` when done",
+                ResourceWarning,
+                stacklevel=2,
+                source=self,
+            )
+
+    def log_turn(self, turn: Turn) -> Accepted | Dropped:
+        """Accept a turn; see `TrajectoryLogger.log_turn`."""
+        return self._wait(self._logger.log_turn(turn))
+
+    def log_question(
+        self, trajectory_id: UUID, turn_number: int, question: Question
+    ) -> Accepted | Dropped:
+        """Log a question late; see `TrajectoryLogger.log_question`."""
+        return self._wait(self._logger.log_question(trajectory_id, turn_number, question))
+
+    def log_violation(
+        self, trajectory_id: UUID, turn_number: int, violation: Violation
+    ) -> Accepted | Dropped:
+        """Log a violation late; see `TrajectoryLogger.log_violation`."""
+        return self._wait(self._logger.log_violation(trajectory_id, turn_number, violation))
+
+    def log_trajectory(self, trajectory: Trajectory) -> Accepted | Dropped:
+        """Log a start as a value; see `TrajectoryLogger.log_trajectory`."""
+        return self._wait(self._logger.log_trajectory(trajectory))
+
+    def trajectory(self, **fields: Any) -> SyncRunContext:
+        """Start a trajectory with a `with` block, and end it with it."""
+        return SyncRunContext(self, Trajectory(**fields))
+
+    def start_trajectory(self, **fields: Any) -> SyncRun:
+        """Start a trajectory; call `end` on the run yourself."""
+        return SyncRun(self, self._wait(self._logger.start_trajectory(**fields)))
+
+    def resume_trajectory(self, trajectory_id: UUID) -> SyncRun:
+        """Go on with a trajectory; see `TrajectoryLogger.resume_trajectory`."""
+        return SyncRun(self, self._wait(self._logger.resume_trajectory(trajectory_id)))
+
+    def flush(self, timeout: float | None = None) -> FlushReport:
+        """Store all that was accepted before the call; see `TrajectoryLogger.flush`."""
+        return self._wait(self._logger.flush(timeout))
+
+    def close(self, timeout: float | None = None) -> FlushReport:
+        """Store what was accepted, stop the thread; see `TrajectoryLogger.aclose`. Safe twice."""
+        if self._report is not None or self._thread is None:
+            return self._report or FlushReport(0, 0, 0)
+        try:
+            self._report = self._wait(self._logger.aclose(timeout))
+        finally:
+            self._stop()
+        return self._report
+
+    def statistics(self) -> Statistics:
+        """Count what happened since `open`; see `TrajectoryLogger.statistics`."""
+        return self._logger.statistics()
+
+    def _wait(self, coroutine: Coroutine[Any, Any, _T]) -> _T:
+        if self._loop is None or self._loop.is_closed():
+            coroutine.close()
+            raise LoggerClosedError("the logger is not open; use `with`, or call `open()` first")
+        if threading.current_thread() is self._thread:
+            coroutine.close()
+            raise TrajectoryError("called on the logger's own thread, which would wait for itself")
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
+
+    def _stop(self) -> None:
+        loop, thread = self._loop, self._thread
+        if loop is None or thread is None or loop.is_closed():
+            return
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.run_until_complete(loop.shutdown_asyncgens())
+        loop.close()
+
+
+class SyncRun:
+    """A running trajectory of a `SyncTrajectoryLogger`: `Run` without `await`."""
+
+    def __init__(self, logger: SyncTrajectoryLogger, run: Run) -> None:
+        self._logger = logger
+        self._run = run
+
+    def __repr__(self) -> str:
+        return f"<Sync{repr(self._run)[1:]}"
+
+    @property
+    def id(self) -> UUID:
+        """The trajectory's id."""
+        return self._run.id
+
+    def log_turn(self, prompt: str, response: str, **fields: Any) -> Turn:
+        """Log the next turn and return it; see `Run.log_turn`."""
+        return self._logger._wait(self._run.log_turn(prompt, response, **fields))  # noqa: SLF001
+
+    def log_question(self, turn_number: int, question: Question) -> Accepted | Dropped:
+        """Log a question that was found after its turn was logged."""
+        return self._logger.log_question(self.id, turn_number, question)
+
+    def log_violation(self, turn_number: int, violation: Violation) -> Accepted | Dropped:
+        """Log a violation that was found after its turn was logged."""
+        return self._logger.log_violation(self.id, turn_number, violation)
+
+    def end(
+        self, status: TrajectoryStatus | str = TrajectoryStatus.COMPLETED, **fields: Any
+    ) -> None:
+        """End the trajectory; see `Run.end`."""
+        self._logger._wait(self._run.end(status, **fields))  # noqa: SLF001
+
+
+class SyncRunContext:
+    """What `SyncTrajectoryLogger.trajectory(...)` returns; the block's end decides the status."""
+
+    def __init__(self, logger: SyncTrajectoryLogger, start: Trajectory) -> None:
+        self._logger = logger
+        self._start = start
+        self._run: Run | None = None
+
+    def __enter__(self) -> SyncRun:
+        self._run = self._logger._wait(self._logger._logger._start(self._start))  # noqa: SLF001
+        return SyncRun(self._logger, self._run)
+
+    def __exit__(
+        self,
+        _type: type[BaseException] | None,
+        error: BaseException | None,
+        _traceback: TracebackType | None,
+    ) -> None:
+        if self._run is None:
+            return
+        try:
+            self._logger._wait(self._run._end_with_block(error))  # noqa: SLF001
+        except TrajectoryError:
+            if error is None:
+                raise  # else the body's own exception says more

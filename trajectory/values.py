@@ -1,0 +1,145 @@
+"""The value rule: what every backend can store and give back unchanged.
+
+Databases disagree about NUL, lone surrogates, NaN, huge integers and deep nesting, and the quiet
+disagreements break later reads. So a value is cleaned or refused once, before anything is
+accepted: `clean_text` and `freeze_json` are that door.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from math import isfinite
+from typing import Any, NoReturn, Self
+
+MAX_DEPTH = 64
+"""How deep JSON may nest."""
+
+INT64_MIN, INT64_MAX = -(2**63), 2**63 - 1
+
+REPLACEMENT = "\ufffd"
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+
+
+class RefusedValueError(ValueError):
+    """Why a value can't be stored, in words that hold none of its content."""
+
+
+def is_storable(text: str) -> bool:
+    """Say whether a text holds neither NUL nor a lone surrogate."""
+    if "\0" in text:
+        return False
+    if not text.isascii():
+        try:
+            text.encode()  # ten times faster than searching for the surrogates
+        except UnicodeEncodeError:
+            return False
+    return True
+
+
+def clean_text(text: str) -> str:
+    """Replace each NUL and each lone surrogate by U+FFFD."""
+    return _UNSTORABLE.sub(REPLACEMENT, text)
+
+
+def freeze_json(value: Any, *, depth: int = MAX_DEPTH) -> tuple[Any, bool]:
+    """Copy a JSON value into an immutable, storable one; say whether text had to be cleaned.
+
+    The copy holds `FrozenDict` and `FrozenList` at every level, so what is logged can't change
+    afterwards. Tuples become lists.
+
+    Raises `RefusedValueError` for NaN, infinity, integers beyond 64 bits, keys that are not text,
+    keys that become equal by cleaning, nesting deeper than `depth`, and types JSON doesn't have.
+    """
+    if value is None or value is True or value is False:
+        return value, False
+    if isinstance(value, str):
+        return (str(value), False) if is_storable(value) else (clean_text(value), True)
+    if isinstance(value, int):
+        if not INT64_MIN <= value <= INT64_MAX:
+            raise RefusedValueError("holds an integer beyond 64 bits")
+        return int(value), False
+    if isinstance(value, float):
+        if not isfinite(value):
+            raise RefusedValueError("holds NaN or infinity, which JSON doesn't have")
+        return float(value), False
+    if depth <= 0:
+        raise RefusedValueError(f"nests deeper than {MAX_DEPTH} levels")
+    dirty = False
+    if isinstance(value, Mapping):
+        pairs: dict[str, Any] = {}
+        for key, member in value.items():
+            if not isinstance(key, str):
+                raise RefusedValueError(
+                    f"has a key of type {type(key).__name__}; JSON keys are text"
+                )
+            clean_key = str(key) if is_storable(key) else clean_text(key)
+            if clean_key in pairs:
+                raise RefusedValueError("has keys that differ only in NUL or lone surrogates")
+            pairs[clean_key], member_dirty = freeze_json(member, depth=depth - 1)
+            dirty = dirty or member_dirty or clean_key != key
+        return FrozenDict(pairs), dirty
+    if isinstance(value, list | tuple):
+        members = []
+        for member in value:
+            frozen, member_dirty = freeze_json(member, depth=depth - 1)
+            members.append(frozen)
+            dirty = dirty or member_dirty
+        return FrozenList(members), dirty
+    raise RefusedValueError(f"holds a {type(value).__name__}, which JSON doesn't have")
+
+
+def json_bytes(value: Any) -> int:
+    """Estimate the bytes that a frozen JSON value takes as text; cheap, and never far below."""
+    if isinstance(value, str):
+        return text_bytes(value) + 2
+    if isinstance(value, dict):
+        return 2 + sum(text_bytes(key) + 4 + json_bytes(item) for key, item in value.items())
+    if isinstance(value, list):
+        return 2 + sum(2 + json_bytes(item) for item in value)
+    return 8 if isinstance(value, int | None) else 24
+
+
+def text_bytes(text: str) -> int:
+    """Count the UTF-8 bytes of a text."""
+    return len(text) if text.isascii() else len(text.encode())
+
+
+def _refuse(*_args: Any, **_kwargs: Any) -> NoReturn:
+    raise TypeError("a logged value can't be changed; make a new one instead")
+
+
+class _Frozen:
+    """What frozen containers share: copies are the value itself, every change is refused."""
+
+    __slots__ = ()
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, _memo: dict[int, Any]) -> Self:
+        return self
+
+
+class FrozenDict(_Frozen, dict[str, Any]):
+    """A dict (equal to a plain one, accepted by `json.dumps`) that can't be changed."""
+
+    __slots__ = ()
+
+    __setitem__ = __delitem__ = __ior__ = _refuse
+    clear = pop = popitem = setdefault = update = _refuse
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (FrozenDict, (dict(self),))
+
+
+class FrozenList(_Frozen, list[Any]):
+    """A list (equal to a plain one, accepted by `json.dumps`) that can't be changed."""
+
+    __slots__ = ()
+
+    __setitem__ = __delitem__ = __iadd__ = __imul__ = _refuse
+    append = clear = extend = insert = pop = remove = reverse = sort = _refuse
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (FrozenList, (list(self),))
