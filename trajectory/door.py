@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any, ClassVar, Self
+from uuid import UUID
 
 from pydantic import (
     AfterValidator,
@@ -36,7 +37,7 @@ CLEANED_KEY = "trajectory.cleaned"
 """The metadata key that lists the fields whose text was cleaned."""
 
 _EMPTY = FrozenDict()
-_BYTES = (bytes, bytearray)
+_PLAIN = frozenset({int, float, bool, type(None), UUID, datetime, tuple})
 
 
 def _to_utc(value: datetime) -> datetime:
@@ -95,34 +96,47 @@ class Value(BaseModel):
     __slots__ = ("_cleaned",)
 
     _json_fields: ClassVar[frozenset[str]] = frozenset()
-    _child_fields: ClassVar[tuple[str, ...]] = ()
+    _child_fields: ClassVar[frozenset[str]] = frozenset()
 
     def __init__(self, /, **fields: Any) -> None:
+        # The hot path of logging: a turn is made here. Its cost is the validation itself, and one
+        # look at each value that was given.
         cleaned: list[str] = []
         json_fields = self._json_fields
         for name, value in fields.items():
+            kind = value.__class__
             if name in json_fields:
                 fields[name] = self._freeze(name, value, cleaned)
-            elif isinstance(value, str):
-                if not is_storable(value):
+            elif kind is str:
+                if "\0" in value or not (value.isascii() or is_storable(value)):
                     fields[name] = clean_text(value)
                     cleaned.append(name)
-            elif isinstance(value, _BYTES):
-                # Pydantic would decode them, behind the back of the check above.
-                raise InvalidTurnError(
-                    f"{type(self).__name__}.{name} is bytes, not text; decode it"
-                )
+            elif kind not in _PLAIN:
+                fields[name] = self._plain(name, value, cleaned)
         try:
-            super().__init__(**fields)
+            # What BaseModel.__init__ does, without packing the fields once more.
+            self.__pydantic_validator__.validate_python(fields, self_instance=self)
         except ValidationError as error:
             raise InvalidTurnError(_explain(type(self).__name__, error)) from None
-        cleaned += (
-            name
-            for name in self._child_fields
-            if name in fields and any(child.cleaned for child in getattr(self, name))
-        )
+        if not self._child_fields.isdisjoint(fields):
+            cleaned += (
+                name
+                for name in self._child_fields
+                if any(child.cleaned for child in getattr(self, name))
+            )
         if cleaned:
             self._mark_cleaned(cleaned)
+
+    def _plain(self, name: str, value: Any, cleaned: list[str]) -> Any:
+        """Look at a value of an unusual type."""
+        if isinstance(value, str):
+            if not is_storable(value):
+                cleaned.append(name)
+            return clean_text(value)
+        if isinstance(value, bytes | bytearray):
+            # Pydantic would decode them, past the checks above.
+            raise InvalidTurnError(f"{type(self).__name__}.{name} is bytes, not text; decode it")
+        return value
 
     def _freeze(self, name: str, value: Any, cleaned: list[str]) -> Any:
         try:

@@ -28,7 +28,8 @@ from trajectory.errors import TurnKey
 from trajectory.ids import uuid7
 from trajectory.values import json_bytes, text_bytes
 
-_CHILDREN = ("questions", "violations", "messages", "tool_calls")
+_CHILDREN = frozenset({"questions", "violations", "messages", "tool_calls"})
+_SIZED = _CHILDREN | {"metadata", "error"}
 
 
 class TrajectoryStatus(StrEnum):
@@ -230,15 +231,13 @@ class Fact(Value):
 
 def turn_bytes(turn: Turn) -> int:
     """Estimate what a turn takes in the buffer and on the wire, in bytes of UTF-8."""
-    size = text_bytes(turn.prompt) + text_bytes(turn.response)
-    if turn.metadata:
-        size += json_bytes(turn.metadata)
+    size = 128 + text_bytes(turn.prompt) + text_bytes(turn.response)
+    if _SIZED.isdisjoint(turn.__pydantic_fields_set__):
+        return size
+    size += json_bytes(turn.metadata)
     for name in _CHILDREN:
-        for child in getattr(turn, name):
-            size += _fields_bytes(child)
-    if turn.error is not None:
-        size += text_bytes(turn.error)
-    return size + 128
+        size += sum(_fields_bytes(child) for child in getattr(turn, name))
+    return size if turn.error is None else size + text_bytes(turn.error)
 
 
 def value_bytes(value: Value) -> int:
