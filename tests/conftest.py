@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import postgres
@@ -62,7 +63,7 @@ def _migrated_template(postgres_server: str) -> Iterator[str]:
     from trajectory import migrations
 
     with postgres.database(postgres_server) as url:
-        with postgres.ThreadPoolExecutor(1) as pool:
+        with ThreadPoolExecutor(1) as pool:
             pool.submit(migrations.upgrade, url).result()
         yield url.rpartition("/")[2]
 

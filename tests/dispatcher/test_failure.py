@@ -131,8 +131,9 @@ async def test_all_who_wait_are_woken_by_a_failure_for_good(cause: Exception) ->
     logger = await TrajectoryLogger(backend).open()
     for number in range(100):
         await logger.log_turn(turn(number))
-    waiting = [asyncio.create_task(logger.log_turn(turn())) for _ in range(20)]
-    waiting += [asyncio.create_task(logger.flush()) for _ in range(5)]  # type: ignore[misc]
+    waiting: list[asyncio.Task[object]] = []
+    waiting += [asyncio.create_task(logger.log_turn(turn())) for _ in range(20)]
+    waiting += [asyncio.create_task(logger.flush()) for _ in range(5)]
     await asyncio.sleep(0)
     began = asyncio.get_running_loop().time()
     backend.open_gate()

@@ -213,7 +213,7 @@ def test_a_logger_belongs_to_its_loop() -> None:
         logger = first.run(open_one())
         for call in (logger.log_turn(turn()), logger.aclose()):
             with pytest.raises(TrajectoryError, match="another event loop"):
-                second.run(call)  # type: ignore[arg-type]
+                second.run(call)
         first.run(logger.aclose())
 
 
