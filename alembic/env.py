@@ -12,14 +12,15 @@ import logging
 import os
 import sys
 
-from trajectory import migrations
-from trajectory.backends.sql.schema import Base
-from trajectory.errors import TrajectoryError
-
 from alembic import context
 from alembic.command import stamp
 from alembic.util import CommandError
 
+from trajectory import migrations
+from trajectory.backends.sql.environment import run_offline, run_online
+from trajectory.backends.sql.schema import Base
+from trajectory.backends.sql.urls import normalise
+from trajectory.errors import TrajectoryError
 
 KNOWN = ("url", "wal")
 
@@ -47,7 +48,7 @@ def url(given: dict[str, str]) -> str:
 
 
 def show_steps() -> None:
-    """Print the steps for the person who typed `alembic`; a program's own logging stays as it is."""
+    """Print the steps for who typed `alembic`; a program's own logging stays as it is."""
     log = logging.getLogger("alembic.runtime.migration")
     heard = log.handlers or logging.getLogger().handlers
     if context.config.cmd_opts is not None and not heard:
@@ -63,9 +64,9 @@ def run() -> None:
     typed = getattr(config.cmd_opts, "cmd", None)
     stamps = typed is not None and typed[0] is stamp
     if context.is_offline_mode():
-        migrations.run_offline(context, url(given))
+        run_offline(context, normalise(url(given)).get_backend_name())
     elif connection is not None:
-        migrations.run_online(context, connection, stamps=stamps)
+        run_online(context, connection, stamps=stamps)
     else:
         wal = {None: None, "on": True, "off": False}[given.get("wal")]
         migrations.run_at(context, url(given), wal=wal, stamps=stamps)

@@ -20,6 +20,7 @@ from trajectory.errors import (
     InvalidTurnError,
     LoggerClosedError,
     TrajectoryError,
+    in_words,
 )
 from trajectory.models import (
     Fact,
@@ -78,6 +79,7 @@ class TrajectoryLogger:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closed = False
         self._closing: asyncio.Task[FlushReport] | None = None
+        self._closing_backend: asyncio.Task[None] | None = None
         self._last_position = 0
 
     def __repr__(self) -> str:
@@ -302,11 +304,15 @@ class TrajectoryLogger:
     async def _close(self, dispatcher: Dispatcher, seconds: float) -> FlushReport:
         report = await dispatcher.drain(seconds)
         if self._closes_backend:
-            try:
-                async with asyncio.timeout(max(seconds, 1.0)):
-                    await self._backend.close()
-            except TimeoutError:
-                _log.error("the backend did not close in time: %r", self._backend)
+            # A task of its own: a backend may have to wait for its database, we need not.
+            closing = self._closing_backend = asyncio.create_task(
+                self._backend.close(), name="trajectory-close-backend"
+            )
+            await asyncio.wait({closing}, timeout=_CLOSE_GRACE_S)
+            if not closing.done():
+                _log.error("the backend is still closing: %r", self._backend)
+            elif (error := closing.exception()) is not None:
+                _log.error("the backend did not close: %s", in_words(error))
         return report
 
     def statistics(self) -> Statistics:
@@ -350,6 +356,9 @@ class TrajectoryLogger:
             raise TrajectoryError(_OTHER_LOOP)
         return self._dispatcher
 
+
+_CLOSE_GRACE_S = 1.0
+"""How long `aclose` waits for a backend to close, once the turns' own time is over."""
 
 _OTHER_LOOP = (
     "this logger belongs to another event loop; from another thread call log_turn_threadsafe, and "

@@ -8,25 +8,21 @@ from __future__ import annotations
 
 import asyncio
 import io
-import sqlite3
 from collections.abc import Callable, Coroutine
-from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
-from trajectory.backends.sql import deploy_lock
-from trajectory.backends.sql.deploy_lock import alone, begin, orphans, pragma
+from trajectory.backends.sql import deploy_lock, standing
+from trajectory.backends.sql.deploy_lock import refuse_transaction
 from trajectory.backends.sql.engine import prepare_file
+from trajectory.backends.sql.journal_mode import set_wal
 from trajectory.backends.sql.standing import (
     HEAD,
-    TABLES,
-    VERSION_TABLE,
-    WRITERS,
     Schema,
     Standing,
     check_sync,
@@ -36,21 +32,10 @@ from trajectory.backends.sql.standing import (
 )
 from trajectory.backends.sql.translate import translated
 from trajectory.backends.sql.urls import connect_arguments, normalise, require_driver
-from trajectory.errors import (
-    BackendError,
-    BackendUnavailableError,
-    ConfigurationError,
-    SchemaError,
-)
+from trajectory.errors import ConfigurationError, SchemaError
 
 if TYPE_CHECKING:
-    from typing import TypeAlias
-
-    from alembic.runtime.environment import EnvironmentContext
-    from alembic.runtime.migration import MigrationContext, MigrationInfo
-
-    # In an env.py the environment is the module `alembic.context`.
-    Environment: TypeAlias = EnvironmentContext | ModuleType
+    from trajectory.backends.sql.environment import Environment
 
 __all__ = [
     "HEAD",
@@ -62,6 +47,8 @@ __all__ = [
     "current",
     "current_async",
     "look",
+    "masked",
+    "run_at",
     "script",
     "upgrade",
     "upgrade_async",
@@ -69,8 +56,6 @@ __all__ = [
 ]
 
 T = TypeVar("T")
-
-_UPGRADABLE = (Standing.MISSING, Standing.OLDER)
 
 
 def upgrade(url: str, *, wal: bool | None = None) -> Schema:
@@ -95,11 +80,12 @@ async def upgrade_async(url: str, *, wal: bool | None = None) -> Schema:
 
     def work(connection: sa.Connection) -> Schema:
         upgrade_sync(connection)
-        if wal is not None:
-            set_wal(connection, on=wal)
         return check_sync(connection)
 
-    return await _connected(target, work, create=True)
+    found = await _connected(target, work, create=True)
+    if wal is not None:
+        await set_wal(str(target.database), on=wal)
+    return found
 
 
 def current(url: str) -> Schema:
@@ -111,7 +97,7 @@ async def current_async(url: str) -> Schema:
     """Do what `current` does, on the running event loop."""
     target = normalise(url)
     if _is_absent(target):
-        return ABSENT()
+        return _absent()
     return await _connected(target, look)
 
 
@@ -162,23 +148,24 @@ def upgrade_sync(connection: sa.Connection) -> None:
         check_sync(connection)
 
 
-def set_wal(connection: sa.Connection, *, on: bool) -> None:
-    """Set the journal mode of a SQLite file and make sure that it is set.
+def run_at(environment: Environment, url: str, *, wal: bool | None, stamps: bool) -> None:
+    """Run an Alembic command on the database of a URL, and then set its journal mode."""
+    from trajectory.backends.sql.environment import goal_of, run_online
 
-    Raises `BackendUnavailableError` while other connections keep the file from changing.
-    """
-    refuse_transaction(connection)
-    _refuse_wal_elsewhere(connection.engine.url)
-    mode = "wal" if on else "delete"
-    try:
-        answered = pragma(connection, f"PRAGMA journal_mode={mode}")
-    except sqlite3.OperationalError as error:
-        answered = error.sqlite_errorname
-    if answered != mode:
-        raise BackendUnavailableError(
-            f"the journal mode of {place(connection.engine.url)} is still not {mode} (SQLite says "
-            f"{answered}): other connections use the file; close them and run it again"
-        )
+    target = normalise(url)
+    goal = goal_of(environment)
+    if wal is not None:
+        _refuse_wal_elsewhere(target)
+    if goal is None and _is_absent(target):
+        raise SchemaError(problem(_absent(), place(target)))
+
+    async def run() -> None:
+        work = partial(run_online, environment, stamps=stamps)
+        await _connected(target, work, create=goal is not None)
+        if wal is not None:
+            await set_wal(str(target.database), on=wal)
+
+    asyncio.run(run())
 
 
 def _refuse_wal_elsewhere(url: sa.URL) -> None:
@@ -200,6 +187,10 @@ def _run(work: Coroutine[Any, Any, T], name: str) -> T:
 
 def _is_absent(target: sa.URL) -> bool:
     return _is_file(target) and not Path(target.database or "").exists()
+
+
+def _absent() -> Schema:
+    return Schema(None, standing.HEAD, Standing.MISSING)
 
 
 def _is_file(target: sa.URL) -> bool:

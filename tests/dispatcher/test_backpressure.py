@@ -8,7 +8,6 @@ from uuid import uuid4
 
 import pytest
 from clock import run_virtual
-from trajectory.testing import GatedBackend, SlowBackend
 
 from trajectory import (
     BufferFullError,
@@ -20,6 +19,7 @@ from trajectory import (
     TurnQuery,
 )
 from trajectory.backends.memory import MemoryBackend
+from trajectory.testing import GatedBackend, SlowBackend
 
 
 def turn(number: int = 1, prompt: str = "p") -> Turn:

@@ -9,7 +9,6 @@ from uuid import uuid4
 
 import pytest
 from clock import run_virtual
-from trajectory.testing import CommitThenDisconnectBackend, GatedBackend, SlowBackend
 
 from trajectory import (
     LoggerClosedError,
@@ -19,6 +18,7 @@ from trajectory import (
     TurnQuery,
 )
 from trajectory.backends.memory import MemoryBackend
+from trajectory.testing import CommitThenDisconnectBackend, GatedBackend, SlowBackend
 
 
 def turn(number: int = 1) -> Turn:

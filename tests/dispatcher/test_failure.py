@@ -9,7 +9,6 @@ from uuid import UUID, uuid4
 
 import pytest
 from clock import run_virtual
-from trajectory.testing import FailingBackend, GatedBackend
 
 from trajectory import (
     BackendError,
@@ -26,6 +25,7 @@ from trajectory import (
     WriteFailedError,
 )
 from trajectory.backends.memory import MemoryBackend
+from trajectory.testing import FailingBackend, GatedBackend
 
 CANARY = "canary-51fd"
 AWAY = BackendUnavailableError("connection refused")

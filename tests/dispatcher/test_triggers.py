@@ -8,7 +8,6 @@ from pathlib import Path
 from uuid import uuid4
 
 from clock import run_virtual
-from trajectory.testing import GatedBackend
 
 from trajectory import (
     LoggerSettings,
@@ -19,6 +18,7 @@ from trajectory import (
     TurnQuery,
 )
 from trajectory.backends.memory import MemoryBackend
+from trajectory.testing import GatedBackend
 
 
 def turn(number: int = 1) -> Turn:

@@ -10,13 +10,22 @@ import sqlalchemy as sa
 
 from trajectory.backends.sql.standing import TABLES
 from trajectory.backends.sql.translate import error_code
-from trajectory.errors import BackendUnavailableError
+from trajectory.errors import BackendUnavailableError, ConfigurationError
 
 _KEY: Final = 0x7472616A_00000001
 """Our advisory lock among all of a Postgres database: "traj" and a number."""
 
 WAIT_S: Final = 600
 """How long a deploy waits for the one that migrates."""
+
+
+def refuse_transaction(connection: sa.Connection) -> None:
+    """Raise `ConfigurationError` if the connection is in a transaction."""
+    if connection.in_transaction():
+        raise ConfigurationError(
+            "the connection is in a transaction, so a migration could not commit; "
+            "commit or roll back before migrating"
+        )
 
 
 @contextmanager

@@ -16,8 +16,11 @@ from trajectory.backends.sql.types import dump_json
 from trajectory.backends.sql.urls import MEMORY, connect_arguments
 from trajectory.errors import ConfigurationError
 
-BUSY_TIMEOUT_S: Final = 30
-"""How long a write waits for another process's; it is queueing, not an error."""
+BUSY_TIMEOUT_S: Final = 2
+"""How long a write waits for another process's before it counts as unavailable and is tried again.
+
+Short, since a connection that waits for a lock can't be closed.
+"""
 
 COMMAND_TIMEOUT_S: Final = 30
 """Without it, a server that is frozen would hold the writer for ever."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Collection, Mapping
 from contextlib import nullcontext
 from pathlib import Path
 from types import ModuleType
@@ -16,7 +17,7 @@ from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 
 from trajectory.backends.sql import standing
-from trajectory.backends.sql.deploy_lock import alone, begin, orphans
+from trajectory.backends.sql.deploy_lock import alone, begin, orphans, refuse_transaction
 from trajectory.backends.sql.standing import (
     TABLES,
     VERSION_TABLE,
@@ -26,7 +27,7 @@ from trajectory.backends.sql.standing import (
     place,
     problem,
 )
-from trajectory.errors import BackendError, ConfigurationError, SchemaError
+from trajectory.errors import BackendError, SchemaError
 
 Environment: TypeAlias = EnvironmentContext | ModuleType
 """In an env.py it is the module `alembic.context`."""
@@ -106,15 +107,6 @@ def goal_of(environment: Environment) -> str | None:
         return None
 
 
-def refuse_transaction(connection: sa.Connection) -> None:
-    """Raise `ConfigurationError` if the connection is in a transaction."""
-    if connection.in_transaction():
-        raise ConfigurationError(
-            "the connection is in a transaction, so a migration could not commit; "
-            "commit or roll back before migrating"
-        )
-
-
 def run_offline(environment: Environment, dialect: str) -> None:
     """Write the SQL of an Alembic command, for a kind of database."""
     _configure(environment, dialect_name=dialect, literal_binds=True)
@@ -133,7 +125,12 @@ def _configure(environment: Environment, **target: Any) -> list[frozenset[str]]:
     """Configure Alembic; the list that is returned gets the heads after each step."""
     steps: list[frozenset[str]] = []
 
-    def stepped(ctx: MigrationContext, step: MigrationInfo, heads: Any, **_others: Any) -> None:
+    def stepped(
+        ctx: MigrationContext,
+        step: MigrationInfo,
+        heads: Collection[Any],
+        run_args: Mapping[str, Any],  # noqa: ARG001 - Alembic gives all by name
+    ) -> None:
         steps.append(frozenset(heads))
         _tell_old_writers(ctx, step)
 
@@ -156,12 +153,12 @@ def _is_ours(name: str | None, kind: str, _parents: Any) -> bool:
 
 def _tell_old_writers(context: MigrationContext, step: MigrationInfo) -> None:
     """Write down the oldest revision whose programs may write to what the step has made."""
-    reached = step.destination_revisions
-    if not reached:
+    script, names = context.script, step.destination_revision_ids
+    if script is None or not names:
         return  # back to nothing: the table is gone as well
+    oldest = int(max(script.get_revision(name).module.oldest_writer for name in names))
     if step.is_stamp and not context.as_sql and context.connection is not None:
         WRITERS.create(context.connection, checkfirst=True)
-    oldest = int(max(revision.module.oldest_writer for revision in reached))
     context.execute(sa.delete(WRITERS))
     context.execute(sa.insert(WRITERS).values(id=1, oldest_writer=oldest))
 

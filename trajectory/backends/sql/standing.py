@@ -137,7 +137,7 @@ def problem(found: Schema, where: str) -> str:
     return {
         Standing.MISSING: f"{told}: the schema is missing; {run}",
         Standing.OLDER: f"{told}: the schema is older; {run}",
-        Standing.INCOMPATIBLE: f"{told}: the schema is newer, and this version can't write; {newer}",
+        Standing.INCOMPATIBLE: f"{told}: it is newer, and this version may not write; {newer}",
         Standing.UNKNOWN: (
             f"{told}: no migration of ours has that revision; if a newer version made it, {newer}; "
             f"else use another database: `trajectory db upgrade --db URL`"

@@ -1,0 +1,59 @@
+# make demo | test | lint | types | bench | test-all-pythons | clean
+#
+# Everything runs in a virtual environment of its own: VENV. PYTHON makes it; any Python from 3.11 on.
+
+PYTHON ?= python3
+VENV   ?= .venv
+# Processes that run the tests. More of them than cores only makes timed tests wait.
+JOBS   ?= auto
+
+BIN  = $(VENV)/bin
+MADE = $(VENV)/.made
+BASE = $(VENV)/.base
+DEV  = $(VENV)/.dev
+
+.PHONY: demo test lint types bench test-all-pythons clean
+
+demo: $(BASE)
+	$(BIN)/python examples/demo.py
+
+test: $(DEV)
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup
+
+lint: $(DEV)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(DEV)
+	$(BIN)/mypy
+
+bench: $(DEV)
+	$(BIN)/python -m benchmarks
+
+$(MADE):
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "Python 3.11 or newer is needed; '$(PYTHON)' is not. Try: make PYTHON=python3.12 $(MAKECMDGOALS)"; \
+		exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(BASE): pyproject.toml constraints.txt $(MADE)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e . -c constraints.txt
+	@touch $@
+
+# It brings all that the demo needs as well.
+$(DEV): pyproject.toml constraints.txt $(MADE)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]' -c constraints.txt
+	@touch $(BASE) $@
+
+# Each Python that really runs here, in an environment of its own.
+test-all-pythons:
+	@tested=0; for version in 3.11 3.12 3.13 3.14; do \
+		if python$$version -c '' 2>/dev/null; then \
+			echo "--- Python $$version"; tested=1; \
+			$(MAKE) test PYTHON=python$$version VENV=.venv-$$version || exit 1; \
+		fi; \
+	done; test $$tested = 1 || { echo "no Python from 3.11 on was found"; exit 1; }
+
+clean:
+	rm -rf $(VENV) .venv-* dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis

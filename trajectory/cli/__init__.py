@@ -1,0 +1,72 @@
+"""The command line: thin verbs over the library.
+
+Exit codes: 0 done, 1 failed, 2 wrong use (arguments, a URL, path or setting that can't be used).
+Nothing here loads SQLAlchemy or Alembic: each command imports what it needs when it runs.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+import trajectory
+from trajectory.cli import db, imports, log
+from trajectory.cli.screen import fail
+from trajectory.errors import ConfigurationError, MissingDependencyError, TrajectoryError
+
+FAILED = 1
+WRONG_USE = 2
+
+
+class Commands(TyperGroup):
+    """The root of all commands: an error that the library raises on purpose is one line."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command; turn a `TrajectoryError` into its message and an exit code."""
+        try:
+            return super().invoke(ctx)
+        except TrajectoryError as error:
+            fail(str(error))
+            wrong = isinstance(error, ConfigurationError)
+            missing = isinstance(error, MissingDependencyError)
+            raise typer.Exit(WRONG_USE if wrong and not missing else FAILED) from None
+
+
+app = typer.Typer(
+    cls=Commands,
+    help="Record every turn of an AI agent's run, and work with what was recorded.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,  # a traceback with local variables would print prompts
+    rich_markup_mode="markdown",  # the other modes keep the line ends of docstrings
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(wanted: bool) -> None:  # noqa: FBT001 - Typer calls it with the flag
+    if wanted:
+        typer.echo(f"trajectory {trajectory.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    *,
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Print the version."),
+    ] = False,
+) -> None:
+    """Record every turn of an AI agent's run, and work with what was recorded."""
+
+
+app.add_typer(db.app, name="db")
+app.command("log")(log.log)
+app.command("import")(imports.import_)
+
+
+def main() -> None:
+    """Run the command line; the entry point of the `trajectory` command."""
+    app(prog_name="trajectory")

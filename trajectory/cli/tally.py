@@ -1,0 +1,157 @@
+"""The account of what a command took in: stored, refused and why, how fast; shown or as JSON."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from trajectory.cli import screen
+from trajectory.models import Trajectory, Turn
+
+SHOWN = 20
+"""So many refused lines are shown with their reason; the rest is counted."""
+
+LISTED = 1000
+"""So many numbers of refused lines are kept."""
+
+
+def counted(count: int, one: str, many: str | None = None) -> str:
+    """Write a number with its noun: `1 turn`, `2 turns`."""
+    return f"{count:,} {one if count == 1 else many or f'{one}s'}"
+
+
+class Place(NamedTuple):
+    """Where a value came from. `source` is None where there is only one."""
+
+    source: str | None
+    line: int
+
+    def __str__(self) -> str:
+        return f"line {self.line}" if self.source is None else f"{self.source}, line {self.line}"
+
+
+class Tally:
+    """Counts what is stored and what is refused.
+
+    Refused lines are shown as they come. With `strict`, the first one sets `stopped`.
+    """
+
+    def __init__(
+        self, *, strict: bool = False, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._strict = strict
+        self._clock = clock
+        self._began = clock()
+        self.trajectories = 0
+        self.turns = 0
+        self.messages = 0
+        self.tool_calls = 0
+        self.refused = 0
+        self.not_stored = 0
+        """Turns that were taken, but are not known to be stored."""
+        self.left_out: Counter[str] = Counter()
+        self.error: str | None = None
+        self.signal: int | None = None
+        """The signal that ended the reading early."""
+        self._places: list[Place] = []
+        self._problems: list[dict[str, Any]] = []
+
+    def start(self) -> None:
+        """Count the seconds from now on: once the database is open, for an honest rate."""
+        self._began = self._clock()
+
+    @property
+    def stopped(self) -> bool:
+        """Whether a strict reader must read no further."""
+        return self._strict and self.refused > 0
+
+    @property
+    def failed(self) -> bool:
+        """Whether anything that was sent is not stored."""
+        return bool(self.refused or self.not_stored or self.error)
+
+    @property
+    def exit_code(self) -> int:
+        """0: all is stored; 1: something is not; 128 + n: ended early by signal n."""
+        return 128 + self.signal if self.signal is not None else int(self.failed)
+
+    def refuse(self, place: Place, reason: str) -> None:
+        """Count a line that is not stored, and show why."""
+        self.refused += 1
+        if len(self._places) < LISTED:
+            self._places.append(place)
+        if self.refused <= SHOWN:
+            self._problems.append({**_as_json(place), "reason": reason})
+            screen.note(f"{place}: {reason}", "yellow")
+        elif self.refused == SHOWN + 1:
+            screen.note("further refused lines are counted, not shown", "yellow")
+
+    def note_stored(self, value: Trajectory | Turn) -> None:
+        """Count a value that has been committed."""
+        if isinstance(value, Turn):
+            self.turns += 1
+            self.messages += len(value.messages)
+            self.tool_calls += len(value.tool_calls)
+        else:
+            self.trajectories += 1
+
+    def as_json(self, **more: Any) -> dict[str, Any]:
+        """Give the account as a JSON object; `more` are a command's own counts."""
+        seconds = self._clock() - self._began
+        return {
+            "stored": self.turns,
+            **more,
+            "refused": self.refused,
+            "refused_lines": [_as_json(place) for place in self._places]
+            if any(place.source for place in self._places)
+            else [place.line for place in self._places],
+            "problems": self._problems,
+            "not_stored": self.not_stored,
+            "interrupted": self.signal is not None,
+            "error": self.error,
+            "seconds": round(seconds, 3),
+            "turns_per_second": round(self.turns / seconds) if seconds > 0 else 0,
+        }
+
+    def show(self, stored: str) -> None:
+        """Print the account for a person: `stored` on stdout, what went wrong on stderr."""
+        seconds = self._clock() - self._began
+        rate = f"{self.turns / seconds:,.0f} turns/s" if seconds > 0 else "at once"
+        screen.say(f"{stored} ({seconds:.2f} s, {rate})", "green" if not self.failed else "")
+        for what, count in sorted(self.left_out.items()):
+            screen.note(f"not kept: {what} (x {count:,})", "dim")
+        if self.refused:
+            screen.note(f"{counted(self.refused, 'line')} refused: {self._listed()}", "bold yellow")
+        if self.not_stored:
+            screen.note(f"not known to be stored: {counted(self.not_stored, 'turn')}", "bold red")
+        if self.signal is not None:
+            screen.note("interrupted: what came before is stored, the rest was not read", "bold")
+
+    def _listed(self) -> str:
+        by_source: dict[str | None, list[int]] = {}
+        for place in self._places:
+            by_source.setdefault(place.source, []).append(place.line)
+        parts = [
+            f"{'' if source is None else f'{source}: '}{_ranges(lines)}"
+            for source, lines in by_source.items()
+        ]
+        if self.refused > len(self._places):
+            parts.append(f"and {self.refused - len(self._places):,} more")
+        return "; ".join(parts)
+
+
+def _as_json(place: Place) -> dict[str, Any]:
+    return {"line": place.line} if place.source is None else place._asdict()
+
+
+def _ranges(lines: list[int]) -> str:
+    """Write line numbers shortly: `3, 7-9`."""
+    runs: list[list[int]] = []
+    for line in sorted(set(lines)):
+        if runs and line == runs[-1][1] + 1:
+            runs[-1][1] = line
+        else:
+            runs.append([line, line])
+    return ", ".join(str(first) if first == last else f"{first}-{last}" for first, last in runs)
