@@ -7,7 +7,6 @@ import concurrent.futures
 import logging
 import os
 import warnings
-from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Self
 from uuid import UUID
@@ -16,12 +15,12 @@ from trajectory.backend import StorageBackend
 from trajectory.backends import open_backend
 from trajectory.dispatcher import Dispatcher
 from trajectory.errors import (
-    ConfigurationError,
     InvalidTurnError,
     LoggerClosedError,
     TrajectoryError,
     in_words,
 )
+from trajectory.late import TimePositions
 from trajectory.models import (
     Fact,
     Question,
@@ -64,15 +63,8 @@ class TrajectoryLogger:
         *,
         redact: Redact | None = None,
     ) -> None:
-        self._closes_backend = isinstance(backend, str | os.PathLike)
-        if isinstance(backend, str | os.PathLike):
-            self._backend = open_backend(os.fspath(backend))
-        elif isinstance(backend, StorageBackend):
-            self._backend = backend
-        else:
-            raise ConfigurationError(
-                f"backend is a {type(backend).__name__}; give a URL, a path or a StorageBackend"
-            )
+        self._closes_backend = not isinstance(backend, StorageBackend)
+        self._backend = backend if isinstance(backend, StorageBackend) else open_backend(backend)
         self._settings = LoggerSettings() if settings is None else settings
         self._redact = redact
         self._dispatcher: Dispatcher | None = None
@@ -80,7 +72,7 @@ class TrajectoryLogger:
         self._closed = False
         self._closing: asyncio.Task[FlushReport] | None = None
         self._closing_backend: asyncio.Task[None] | None = None
-        self._last_position = 0
+        self._late = TimePositions()
 
     def __repr__(self) -> str:
         state = "closed" if self._closed else "open" if self._dispatcher else "not open"
@@ -201,22 +193,10 @@ class TrajectoryLogger:
         self, trajectory_id: UUID, turn_number: int, finding: Question | Violation
     ) -> Accepted | Dropped:
         dispatcher = self._open_dispatcher()
-        changes: dict[str, Any] = {}
-        if finding.position is None:
-            changes["position"] = self._time_position()
-        if finding.created_at is None:
-            changes["created_at"] = datetime.now(UTC)
-        if changes:
-            finding = finding.replace(**changes)
-        fact = Fact(trajectory_id=trajectory_id, turn_number=turn_number, finding=finding)
+        placed = self._late.place(finding)
+        fact = Fact(trajectory_id=trajectory_id, turn_number=turn_number, finding=placed)
         size = self._checked(value_bytes(fact), f"a fact for turn {trajectory_id}/{turn_number}")
         return await self._until_durable(await dispatcher.accept(fact, size))
-
-    def _time_position(self) -> int:
-        """Give the time in microseconds, never the same twice: a key that the client can make."""
-        now = int(datetime.now(UTC).timestamp() * 1_000_000)
-        self._last_position = max(now, self._last_position + 1)
-        return self._last_position
 
     # Trajectories.
 

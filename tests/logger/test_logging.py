@@ -217,8 +217,15 @@ def test_a_logger_belongs_to_its_loop() -> None:
         first.run(logger.aclose())
 
 
+def test_a_backend_is_named_by_url_object_too() -> None:
+    from sqlalchemy import URL
+
+    url = URL.create("sqlite", database="runs.db")
+    assert repr(TrajectoryLogger(url).backend) == "<SqlBackend runs.db>"  # type: ignore[arg-type]
+
+
 def test_a_backend_must_be_one() -> None:
-    with pytest.raises(ConfigurationError, match="backend is a int"):
+    with pytest.raises(ConfigurationError, match="a int names no database"):
         TrajectoryLogger(42)  # type: ignore[arg-type]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
@@ -22,8 +23,10 @@ _ALIASES = {"postgres": "postgresql"}
 _SCHEME = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9.-]*)(?:\+[A-Za-z0-9_]*)?://")
 
 
-def open_backend(url: str) -> StorageBackend:
+def open_backend(url: str | os.PathLike[str]) -> StorageBackend:
     """Make the backend that a URL, a file path or `":memory:"` names. No I/O; `open` it next.
+
+    A URL is text, or SQLAlchemy's `URL` object.
 
     Known schemes: `sqlite`, `postgresql` (or `postgres`), `memory`, and those that installed
     packages offer in the entry-point group `trajectory.backends`. A path is a SQLite file.
@@ -31,6 +34,13 @@ def open_backend(url: str) -> StorageBackend:
     Raises `ConfigurationError` for a URL that can't be used, `MissingDependencyError` if it needs
     a package that isn't installed; the message names the extra.
     """
+    if hasattr(url, "render_as_string"):  # SQLAlchemy's URL, which needs no import to be known
+        url = str(url.render_as_string(hide_password=False))
+    if not isinstance(url, str | os.PathLike):
+        raise ConfigurationError(
+            f"a {type(url).__name__} names no database; give a URL, a path or a StorageBackend"
+        )
+    url = os.fspath(url)
     if not url:
         raise ConfigurationError("the database URL is empty; give a path or a URL")
     scheme = scheme_of(url)
