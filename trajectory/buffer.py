@@ -16,12 +16,11 @@ from trajectory.models import Fact, Trajectory, TrajectoryEnd, Turn
 Item = Trajectory | Turn | Fact | TrajectoryEnd
 
 
-class Buffered(NamedTuple):
-    """What waits to be stored, with its size in bytes and the loop's time of its acceptance."""
+Buffered = tuple[Item, int, float]
+"""What waits to be stored, its size in bytes, and the loop's time of its acceptance.
 
-    item: Item
-    size: int
-    accepted_at: float
+A plain tuple: one is made for each turn.
+"""
 
 
 class Waiter(NamedTuple):
@@ -148,7 +147,7 @@ class Buffer:
 
     def oldest(self) -> float | None:
         """Give the time of acceptance of the oldest."""
-        return self._items[0].accepted_at if self._items else None
+        return self._items[0][2] if self._items else None
 
 
 def as_batch(buffered: Sequence[Buffered]) -> Batch:

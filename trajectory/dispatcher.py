@@ -22,7 +22,7 @@ import logging
 from collections.abc import Awaitable, Callable
 
 from trajectory.backend import StorageBackend
-from trajectory.buffer import Buffer, Buffered, Item, Waiter, as_batch
+from trajectory.buffer import Buffer, Item, Waiter, as_batch
 from trajectory.errors import (
     BackendUnavailableError,
     BufferFullError,
@@ -61,6 +61,8 @@ class Dispatcher:
         self._settings = settings
         self._at_loop_end = at_loop_end
         self._interval = settings.flush_interval_ms / 1000
+        self._buffer_size = settings.buffer_size
+        self._waits = settings.overflow is Overflow.WAIT
         # All mutable state. Only the loop's thread touches it.
         self._buffer = Buffer(settings.channel_capacity, settings.channel_bytes)
         self._ledger = Ledger()
@@ -94,7 +96,7 @@ class Dispatcher:
 
     async def accept(self, item: Item, size: int) -> Accepted | Dropped:
         """Accept, waiting for room where the settings say so."""
-        if self._settings.overflow is not Overflow.WAIT:
+        if not self._waits:
             return self.accept_nowait(item, size)
         if self._refuses:
             return self._turn_down(item)
@@ -134,13 +136,13 @@ class Dispatcher:
             raise
 
     def _add(self, item: Item, size: int) -> Accepted:
-        self._buffer.add(Buffered(item, size, self._loop.time()))
+        self._buffer.add((item, size, self._loop.time()))
         if isinstance(item, Turn):
             self._ledger.turns_accepted += 1
             self._turns_due += 1
         else:
             self._ledger.others_accepted += 1
-        if self._turns_due >= self._settings.buffer_size or self._buffer.waiting:
+        if self._turns_due >= self._buffer_size or self._buffer.waiting:
             self._due.set()
         elif self._timer is None and not self._writing:
             self._timer = self._loop.call_later(self._interval, self._due.set)
@@ -289,7 +291,7 @@ class Dispatcher:
         if oldest is None:
             return
         if (
-            self._turns_due >= self._settings.buffer_size
+            self._turns_due >= self._buffer_size
             or self._ledger.awaited
             or self._buffer.waiting
             or self._closing

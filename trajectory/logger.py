@@ -66,6 +66,7 @@ class TrajectoryLogger:
         self._closes_backend = not isinstance(backend, StorageBackend)
         self._backend = backend if isinstance(backend, StorageBackend) else open_backend(backend)
         self._settings = LoggerSettings() if settings is None else settings
+        self._waits_for_commit = self._settings.durability is Durability.STORED
         self._redact = redact
         self._dispatcher: Dispatcher | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -307,7 +308,7 @@ class TrajectoryLogger:
         return await dispatcher.accept(turn, size)
 
     async def _until_durable(self, outcome: Accepted | Dropped) -> Accepted | Dropped:
-        if outcome and self._settings.durability is Durability.STORED:
+        if self._waits_for_commit and outcome:
             await self._open_dispatcher().stored()
         return outcome
 

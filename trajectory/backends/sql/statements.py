@@ -24,7 +24,7 @@ from trajectory.backends.sql.schema import (
 )
 from trajectory.errors import TurnKey
 
-Row = tuple[Any, ...]
+Row = Sequence[Any]
 Processor = Callable[[Any], Any]
 
 
@@ -36,12 +36,12 @@ class Insert(NamedTuple):
     processors: tuple[tuple[int, Processor], ...]
     """Which parameters need a change for the driver, by index."""
 
-    def bind(self, row: Sequence[Any]) -> Row:
+    def bind(self, values: Iterable[Any]) -> Row:
         """Turn values, in the order of `columns`, into parameters."""
-        bound = list(row)
+        row = list(values)
         for index, process in self.processors:
-            bound[index] = process(bound[index])
-        return tuple(bound)
+            row[index] = process(row[index])
+        return row
 
 
 class Select(NamedTuple):
@@ -73,6 +73,21 @@ MESSAGES = _table(MessageRow)
 TOOL_CALLS = _table(ToolCallRow)
 QUESTIONS = _table(QuestionRow)
 VIOLATIONS = _table(ViolationRow)
+
+
+def _remembering(process: Processor) -> Processor:
+    """Keep the last answer: the turns of a run come one after another, with the same id."""
+    last: tuple[Any, Any] = (None, None)
+
+    def again(value: Any) -> Any:
+        nonlocal last
+        known, answer = last
+        if value is not known:
+            answer = process(value)
+            last = (value, answer)
+        return answer
+
+    return again
 
 
 class Statements:
@@ -121,11 +136,14 @@ class Statements:
             if isinstance(type_, sa.Float):
                 continue  # both drivers give and take floats
             impl = type_.dialect_impl(self._dialect)
+            process: Processor | None
             process = (
                 impl.bind_processor(self._dialect)
                 if binding
                 else impl.result_processor(self._dialect, None)
             )
+            if process is not None and binding and isinstance(type_, sa.Uuid):
+                process = _remembering(process)
             if process is not None:
                 made.append((index, process))
         return tuple(made)
