@@ -1,0 +1,110 @@
+"""The part of the suite about trajectories: starts and ends merge into one row."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from itertools import permutations
+
+import pytest
+
+from trajectory.backend import Batch
+from trajectory.ids import uuid7
+from trajectory.models import Trajectory, TrajectoryEnd, TrajectoryStatus
+from trajectory.testing.samples import (
+    NOON,
+    Suite,
+    a_turn,
+    full_trajectory,
+    trajectories_of,
+    turns_of,
+)
+
+
+class MergingConformance(Suite):
+    """Starts, ends and bare parents."""
+
+    async def test_a_start_comes_back(self) -> None:
+        async with self.new_backend() as backend:
+            sent = full_trajectory()
+            await backend.write(Batch(starts=(sent,)))
+            [read] = await trajectories_of(backend)
+            assert read == sent
+
+    async def test_starts_and_ends_give_the_same_row_in_any_order(self) -> None:
+        id_ = uuid7()
+        start = Trajectory(id=id_, run_id="r", created_at=NOON)
+        known = Trajectory(id=id_, user_id="u", created_at=NOON - timedelta(1), status=None)
+        end = TrajectoryEnd(
+            trajectory_id=id_, status="completed", ended_at=NOON + timedelta(1), reward=1.0
+        )
+        parts = [Batch(starts=(start,)), Batch(starts=(known,)), Batch(ends=(end,))]
+        for order in permutations([*parts, parts[0], parts[2]], 5):
+            async with self.new_backend() as backend:
+                await backend.delete_trajectories([id_])
+                for batch in order:
+                    await backend.write(batch)
+                [read] = await trajectories_of(backend)
+                assert read == Trajectory(
+                    id=id_,
+                    run_id="r",
+                    user_id="u",
+                    status="completed",
+                    reward=1.0,
+                    created_at=NOON - timedelta(1),
+                    ended_at=NOON + timedelta(1),
+                )
+
+    async def test_a_start_and_an_end_in_one_batch(self) -> None:
+        async with self.new_backend() as backend:
+            start = Trajectory(run_id="r", created_at=NOON)
+            sent = a_turn(start.id)
+            end = TrajectoryEnd(trajectory_id=start.id, status="failed", ended_at=NOON, error="e")
+            await backend.write(Batch(starts=(start,), turns=(sent,), ends=(end,)))
+            [read] = await trajectories_of(backend)
+            assert (read.run_id, read.status, read.error) == ("r", "failed", "e")
+
+    async def test_running_gives_way_and_comes_not_back(self) -> None:
+        async with self.new_backend() as backend:
+            start = Trajectory(created_at=NOON)
+            end = TrajectoryEnd(trajectory_id=start.id, status="cancelled", ended_at=NOON)
+            await backend.write(Batch(starts=(start,), ends=(end,)))
+            await backend.write(Batch(starts=(start,)))
+            [read] = await trajectories_of(backend)
+            assert read.status is TrajectoryStatus.CANCELLED
+
+    async def test_of_two_values_the_first_stays(self) -> None:
+        async with self.new_backend() as backend:
+            first = Trajectory(run_id="first", created_at=NOON)
+            await backend.write(Batch(starts=(first,)))
+            second = Trajectory(id=first.id, run_id="second", user_id="u", created_at=NOON)
+            await backend.write(Batch(starts=(second,)))
+            [read] = await trajectories_of(backend)
+            assert (read.run_id, read.user_id) == ("first", "u")
+
+    async def test_a_turn_without_a_start_gets_a_bare_parent(self) -> None:
+        async with self.new_backend() as backend:
+            sent = a_turn()
+            await backend.write(Batch(turns=(sent,)))
+            bare = Trajectory(id=sent.trajectory_id, status=None, created_at=sent.created_at)
+            assert await trajectories_of(backend) == [bare]
+            start = Trajectory(
+                id=sent.trajectory_id, run_id="late", created_at=NOON - timedelta(hours=1)
+            )
+            await backend.write(Batch(starts=(start,)))
+            assert await trajectories_of(backend) == [start]
+            assert await turns_of(backend) == [sent]
+
+    @pytest.mark.parametrize("count", [1, 600])
+    async def test_deleting_takes_all_that_belongs_to_a_trajectory(self, count: int) -> None:
+        async with self.new_backend() as backend:
+            turns = tuple(a_turn() for _ in range(count))
+            kept = a_turn()
+            await backend.write(Batch(turns=(*turns, kept)))
+            ids = [turn.trajectory_id for turn in turns]
+            assert await backend.delete_trajectories([*ids, ids[0], uuid7()]) == count
+            assert await backend.delete_trajectories(ids) == 0
+            assert await backend.delete_trajectories([]) == 0
+            assert await turns_of(backend) == [kept]
+            assert [t.id for t in await trajectories_of(backend)] == [kept.trajectory_id]
+            await backend.write(Batch(turns=turns))
+            assert len(await turns_of(backend)) == count + 1
