@@ -80,9 +80,10 @@ class SqliteTransport:
 
 
 def _transaction(connection: sqlite3.Connection, make: Callable[[], Steps[_T]]) -> _T:
+    # An error keeps this frame alive, and an open cursor would keep the file open.
     cursor = connection.cursor()
-    cursor.execute("BEGIN IMMEDIATE")
     try:
+        cursor.execute("BEGIN IMMEDIATE")
         steps, answer = make(), None
         while True:
             try:

@@ -1,0 +1,160 @@
+"""SQLite files: private, with the right pragmas, and shared without surprises."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from trajectory import Batch, Turn, TurnQuery, open_backend
+from trajectory.backends.sql import SqlBackend, engine
+from trajectory.ids import uuid7
+from trajectory.testing.samples import a_turn, turns_of
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o022])
+async def test_files_are_private_whatever_the_umask(tmp_path: Path, umask: int) -> None:
+    before = os.umask(umask)
+    try:
+        backend = open_backend(tmp_path / "t.db")
+        await backend.open()
+        await backend.write(Batch(turns=(a_turn(),)))
+        files = {path.name: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()}
+        await backend.close()
+    finally:
+        os.umask(before)
+    assert files == {"t.db": 0o600, "t.db-wal": 0o600, "t.db-shm": 0o600}
+
+
+@pytest.mark.parametrize("mode", ["wal", "delete"])
+async def test_pragmas_follow_the_file(tmp_path: Path, mode: str) -> None:
+    path = tmp_path / "t.db"
+    backend = SqlBackend(str(path))
+    await backend.open()
+    await backend.close()
+    _run(path, f"PRAGMA journal_mode={mode}")
+    await backend.open()
+    transport = backend._transport
+    raw = (await transport._connection.get_raw_connection()).driver_connection  # type: ignore[union-attr]
+
+    def pragmas(connection: sqlite3.Connection) -> dict[str, object]:
+        names = ("foreign_keys", "synchronous", "application_id", "auto_vacuum", "journal_mode")
+        return {n: connection.execute(f"PRAGMA {n}").fetchone()[0] for n in names}
+
+    found = await raw._execute(pragmas, raw._conn)  # type: ignore[union-attr]
+    async with transport.readers.connect() as reader:
+        query_only = (await reader.exec_driver_sql("PRAGMA query_only")).scalar()
+    await backend.close()
+    assert found == {
+        "foreign_keys": 1,
+        "synchronous": 1 if mode == "wal" else 2,
+        "application_id": engine.APPLICATION_ID,
+        "auto_vacuum": 2,
+        "journal_mode": mode,
+    }
+    assert query_only == 1
+    survives = {"wal": "process_crash", "delete": "power_loss"}[mode]
+    assert backend.capabilities.survives == survives
+
+
+WRITER = """
+import asyncio, sys
+from trajectory import Batch, Turn, BackendUnavailableError, open_backend
+from trajectory.ids import uuid7
+
+async def main():
+    backend = open_backend(sys.argv[1])
+    await backend.open()
+    id_ = uuid7()
+    for number in range(60):
+        turns = [Turn(trajectory_id=id_, turn_number=number * 5 + n, prompt="p", response="r")
+                 for n in range(5)]
+        await backend.write(Batch(turns=tuple(turns)))
+        # What a plain BEGIN would break on: a read between writes, while others write.
+        await backend.delete_trajectories([uuid7()])
+    await backend.close()
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("mode", ["wal", "delete"])
+async def test_two_processes_write_to_one_file(tmp_path: Path, mode: str) -> None:
+    path = tmp_path / "t.db"
+    backend = open_backend(path)
+    await backend.open()
+    await backend.close()
+    _run(path, f"PRAGMA journal_mode={mode}")
+    writers = [
+        subprocess.Popen([sys.executable, "-c", WRITER, path], stderr=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    errors = [(await asyncio.to_thread(writer.communicate))[1] for writer in writers]
+    assert [(writer.returncode, error) for writer, error in zip(writers, errors, strict=True)] == [
+        (0, ""),
+        (0, ""),
+    ]
+    await backend.open()
+    assert len(await turns_of(backend)) == 600
+    await backend.close()
+
+
+async def test_an_open_snapshot_keeps_no_writer_waiting(tmp_path: Path) -> None:
+    path = tmp_path / "t.db"
+    backend = open_backend(path)
+    await backend.open()
+    await backend.write(Batch(turns=(a_turn(),)))
+    reader = sqlite3.connect(path, isolation_level=None)
+    reader.execute("BEGIN")
+    assert reader.execute("SELECT count(*) FROM trajectory_turns").fetchone() == (1,)
+    async with asyncio.timeout(1):
+        await backend.write(Batch(turns=(a_turn(),)))
+    assert reader.execute("SELECT count(*) FROM trajectory_turns").fetchone() == (1,)
+    reader.close()
+    assert len(await turns_of(backend)) == 2
+    await backend.close()
+
+
+async def test_two_in_memory_backends_are_two_databases() -> None:
+    first, second = open_backend(":memory:"), open_backend("sqlite://")
+    await first.open()
+    await second.open()
+    await first.write(Batch(turns=(a_turn(),)))
+    assert len(await turns_of(first)) == 1
+    assert await turns_of(second) == []
+    await first.close()
+    await second.close()
+
+
+async def test_a_reader_in_memory_undoes_no_write() -> None:
+    """The trap of a shared connection: closing the reader rolled the writer's rows back."""
+    backend = open_backend(":memory:")
+    await backend.open()
+    id_ = uuid7()
+
+    async def read() -> None:
+        for _ in range(30):
+            async for turn in backend.read_turns(TurnQuery()):
+                assert isinstance(turn, Turn)
+                break  # leaves the stream half read
+            await asyncio.sleep(0)
+
+    async def write() -> None:
+        for number in range(30):
+            await backend.write(Batch(turns=(a_turn(id_, number),)))
+
+    await asyncio.gather(read(), write())
+    assert len(await turns_of(backend)) == 30
+    await backend.close()
+
+
+def _run(path: Path, statement: str) -> None:
+    connection = sqlite3.connect(path)
+    connection.execute(statement)
+    connection.close()

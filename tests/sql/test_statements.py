@@ -1,0 +1,94 @@
+"""What reaches the database: statements compiled once, one transaction and one INSERT a table."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+from trajectory import Batch, Message, Question, Turn
+from trajectory.backends.sql import SqlBackend
+from trajectory.backends.sql.schema import Base
+from trajectory.ids import uuid7
+from trajectory.testing.samples import a_turn, turns_of
+
+
+def batch(id_: Any, start: int) -> Batch:
+    return Batch(
+        turns=tuple(
+            a_turn(
+                id_,
+                start + n,
+                token_count=1,
+                messages=[Message(role="user", content="m")],
+                questions=[Question(question_text="q", effort_level="low")],
+            )
+            for n in range(10)
+        )
+    )
+
+
+async def test_a_shape_is_compiled_once(backend: SqlBackend) -> None:
+    id_ = uuid7()
+    await backend.write(batch(id_, 0))
+    compiled = backend._statements.compiled
+    for start in range(10, 510, 10):
+        await backend.write(batch(id_, start))
+    assert backend._statements.compiled == compiled
+    assert len(await turns_of(backend)) == 510
+
+
+async def test_a_batch_is_one_transaction_and_one_insert_a_table(tmp_path: Path) -> None:
+    backend = SqlBackend(str(tmp_path / "t.db"))
+    await backend.open()
+    id_ = uuid7()
+    await backend.write(batch(id_, 0))
+    seen: list[str] = []
+    raw: Any = (await backend._transport._connection.get_raw_connection()).driver_connection  # type: ignore[union-attr]
+    await raw.set_trace_callback(seen.append)
+    await backend.write(batch(id_, 10))
+    await raw.set_trace_callback(None)
+    await backend.close()
+    words = [" ".join(statement.split()[:3]) for statement in seen]
+    assert words == [
+        "BEGIN IMMEDIATE",
+        *["INSERT INTO trajectory_turns"] * 10,
+        *["INSERT INTO trajectory_messages"] * 10,
+        *["INSERT INTO trajectory_questions"] * 10,
+        "COMMIT",
+    ]
+
+
+async def test_an_insert_names_only_what_the_batch_uses(backend: SqlBackend) -> None:
+    await backend.write(Batch(turns=(a_turn(),)))
+    await backend.write(Batch(turns=(a_turn(latency_ms=1), a_turn(model_name="m"))))
+    columns = {key[1] for key in backend._statements._inserts if key[0] == "trajectory_turns"}
+    always = {"trajectory_id", "turn_number", "prompt", "response", "created_at"}
+    assert columns == {frozenset(always), frozenset(always | {"latency_ms", "model_name"})}
+
+
+async def test_rows_are_plain_to_read_with_sql(backend: SqlBackend, url: str) -> None:
+    sent = a_turn(metadata={"k": "Ü", "n": 1.5})
+    await backend.write(Batch(turns=(sent,)))
+    async with backend._transport.readers.connect() as connection:
+        table = Base.metadata.tables["trajectory_turns"]
+        key = table.c.metadata["k"].as_string()
+        found = (await connection.execute(sa.select(key))).scalar_one()
+    assert found == "Ü"
+    if "://" not in url:
+        plain = sqlite3.connect(url)
+        [(id_, created_at)] = plain.execute(
+            "SELECT trajectory_id, created_at FROM trajectory_turns"
+        ).fetchall()
+        plain.close()
+        assert id_ == sent.trajectory_id.hex
+        assert created_at == "2026-01-02 12:00:00.123456"
+
+
+async def test_unused_fields_come_back_as_none(backend: SqlBackend) -> None:
+    await backend.write(Batch(turns=(a_turn(),)))
+    [read] = await turns_of(backend)
+    optional = {"token_count", "cost_usd", "error", "is_copied_context"}
+    assert {name for name in Turn.model_fields if getattr(read, name) is None} >= optional
