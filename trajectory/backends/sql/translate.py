@@ -109,11 +109,9 @@ def _is_away(error: BaseException, original: BaseException, code: str) -> bool:
         return True
     if getattr(error, "connection_invalidated", False):
         return True
-    # asyncpg says so of a connection that is gone, without an SQLSTATE.
-    name = type(original).__name__
-    return name in ("InterfaceError", "ConnectionDoesNotExistError") or isinstance(
-        error, sa.exc.TimeoutError
-    )
+    # What asyncpg says, without an SQLSTATE, of a connection that went away under it.
+    gone = type(original).__name__ in ("InterfaceError", "InternalClientError", "ProtocolError")
+    return gone or isinstance(error, sa.exc.TimeoutError)
 
 
 def _is_content(original: BaseException, code: str) -> bool:

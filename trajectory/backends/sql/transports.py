@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from trajectory.backends.sql import engine as engines
 from trajectory.backends.sql.writing import Do, Steps
+from trajectory.errors import TrajectoryError
 
 _T = TypeVar("_T")
 
@@ -159,10 +160,9 @@ async def _run(raw: Any, steps: Steps[_T]) -> _T:
 
 
 def _still_sound(raw: Any, error: BaseException) -> bool:
-    """Say whether a connection is usable: the server answered with an error, and rolled back."""
-    answered = getattr(error, "sqlstate", None) is not None or isinstance(error, Exception)
-    timed_out = isinstance(error, TimeoutError | OSError)
-    return answered and not timed_out and not raw.is_closed() and not raw.is_in_transaction()
+    """Say whether a connection is usable: the server answered, or we did, and it rolled back."""
+    answered = getattr(error, "sqlstate", None) is not None or isinstance(error, TrajectoryError)
+    return answered and not raw.is_closed() and not raw.is_in_transaction()
 
 
 Transport = SqliteTransport | PostgresTransport
