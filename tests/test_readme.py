@@ -1,0 +1,69 @@
+"""What the README shows is so."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+import trajectory
+from trajectory import LoggerSettings
+
+README = (Path(__file__).parents[1] / "README.md").read_text()
+
+
+def block(language: str, number: int = 0) -> str:
+    found: list[str] = re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+    return found[number]
+
+
+def test_the_first_program_runs_and_prints_what_is_shown(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", block("python")],
+        cwd=tmp_path,
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.stdout == block("text")
+    assert done.stderr == ""
+    assert [path.name for path in tmp_path.iterdir()] == ["trajectories.db"]
+
+
+def test_the_settings_are_the_defaults() -> None:
+    shown = tomllib.loads(block("toml"))["ppp"]["trajectory"]
+    defaults = LoggerSettings()
+    assert {name: getattr(defaults, name) for name in shown} == shown
+
+
+@pytest.mark.parametrize("preset", re.findall(r"`(?:LoggerSettings)?\.(\w+)\(\)`", README))
+def test_presets_exist(preset: str) -> None:
+    assert isinstance(getattr(LoggerSettings, preset)(), LoggerSettings)
+
+
+def test_the_two_commands_exist() -> None:
+    makefile = (Path(__file__).parents[1] / "Makefile").read_text()
+    for command in re.findall(r"^make (\w+)", README, re.MULTILINE):
+        assert re.search(rf"^{command}:", makefile, re.MULTILINE)
+    assert {"make demo", "make test"} <= set(re.findall(r"make \w+", README))
+
+
+@pytest.mark.parametrize("line", re.findall(r"^trajectory (.+?)(?:\s+#.*)?$", README, re.MULTILINE))
+def test_commands_exist(line: str) -> None:
+    from trajectory.cli import app
+
+    words = [word for word in line.split() if re.fullmatch("[a-z]+", word)]
+    command = words[:2] if words[0] == "db" else words[:1]
+    shown = CliRunner().invoke(app, [*command, "--help"])
+    assert shown.exit_code == 0, shown.output
+
+
+def test_public_names_exist() -> None:
+    for name in re.findall(r"`trajectory\.([A-Z]\w+)", README):
+        assert hasattr(trajectory, name)
