@@ -31,6 +31,12 @@ from trajectory import (
 )
 from trajectory.merge import LATE_POSITION
 
+# A declaration stands where the made value has text or a number.
+LazyFunction: Any = factory.LazyFunction
+Sequence: Any = factory.Sequence
+SubFactory: Any = factory.SubFactory
+Trait: Any = factory.Trait
+
 EPOCH = datetime(2026, 1, 1, 12, 30, 15, 123456, tzinfo=UTC)
 
 
@@ -49,23 +55,23 @@ class MessageFactory(factory.Factory[Message]):
         model = Message
 
     class Params:
-        full = factory.Trait(
+        full = Trait(
             reasoning="The user wants OAuth; ask first.",
             model_name="model-1",
             stop_reason="end_turn",
-            usage=factory.LazyFunction(lambda: {"input": 12, "output": 3}),
-            token_ids=factory.LazyFunction(lambda: [1, 2, 3]),
-            logprobs=factory.LazyFunction(lambda: [-0.5, -1e-9, 0.0]),
-            created_at=factory.Sequence(instant),
+            usage=LazyFunction(lambda: {"input": 12, "output": 3}),
+            token_ids=LazyFunction(lambda: [1, 2, 3]),
+            logprobs=LazyFunction(lambda: [-0.5, -1e-9, 0.0]),
+            created_at=Sequence(instant),
         )
-        parts = factory.Trait(
-            content=factory.LazyFunction(
+        parts = Trait(
+            content=LazyFunction(
                 lambda: [{"type": "text", "text": "Look:"}, {"type": "image", "id": 7}]
             )
         )
 
     role = _each(Role.USER, Role.ASSISTANT, Role.TOOL)
-    content = factory.Sequence(lambda n: f"message {n}")
+    content = Sequence(lambda n: f"message {n}")
 
 
 class ToolCallFactory(factory.Factory[ToolCall]):
@@ -73,17 +79,17 @@ class ToolCallFactory(factory.Factory[ToolCall]):
         model = ToolCall
 
     class Params:
-        full = factory.Trait(
+        full = Trait(
             result='{"ok": true}',
-            call_id=factory.Sequence(lambda n: f"call_{n}"),
+            call_id=Sequence(lambda n: f"call_{n}"),
             message_position=0,
             is_error=False,
             latency_ms=12.25,
-            started_at=factory.Sequence(instant),
+            started_at=Sequence(instant),
         )
 
     tool_name = "search"
-    arguments = factory.Sequence(lambda n: f'{{ "q" : {n}.50,"é":"\\u00e9" }}')
+    arguments = Sequence(lambda n: f'{{ "q" : {n}.50,"é":"\\u00e9" }}')
 
 
 class QuestionFactory(factory.Factory[Question]):
@@ -91,11 +97,11 @@ class QuestionFactory(factory.Factory[Question]):
         model = Question
 
     class Params:
-        judged = factory.Trait(source="judge:model-1", confidence=0.875)
-        full = factory.Trait(confidence=0.5, created_at=factory.Sequence(instant))
-        late = factory.Trait(position=factory.Sequence(lambda n: LATE_POSITION + n))
+        judged = Trait(source="judge:model-1", confidence=0.875)
+        full = Trait(confidence=0.5, created_at=Sequence(instant))
+        late = Trait(position=Sequence(lambda n: LATE_POSITION + n))
 
-    question_text = factory.Sequence(lambda n: f"Which provider, number {n}?")
+    question_text = Sequence(lambda n: f"Which provider, number {n}?")
     effort_level = _each(*EffortLevel)
 
 
@@ -104,22 +110,22 @@ class ViolationFactory(factory.Factory[Violation]):
         model = Violation
 
     class Params:
-        judged = factory.Trait(source="human:ada")
-        full = factory.Trait(
+        judged = Trait(source="human:ada")
+        full = Trait(
             expected="British spelling",
             actual="American spelling",
             reason="color in line 3",
-            created_at=factory.Sequence(instant),
+            created_at=Sequence(instant),
         )
-        late = factory.Trait(position=factory.Sequence(lambda n: LATE_POSITION + n))
+        late = Trait(position=Sequence(lambda n: LATE_POSITION + n))
 
-    preference_name = factory.Sequence(lambda n: f"preference-{n}")
+    preference_name = Sequence(lambda n: f"preference-{n}")
     severity = _each(*Severity)
 
 
 def _children(of: Any) -> Any:
     """Two of a kind: a plain one and one with every field."""
-    return factory.LazyFunction(lambda: (of(), of(full=True)))
+    return LazyFunction(lambda: (of(), of(full=True)))
 
 
 class TurnFactory(factory.Factory[Turn]):
@@ -127,7 +133,7 @@ class TurnFactory(factory.Factory[Turn]):
         model = Turn
 
     class Params:
-        measured = factory.Trait(
+        measured = Trait(
             token_count=50,
             latency_ms=500.5,
             model_name="model-1",
@@ -141,21 +147,21 @@ class TurnFactory(factory.Factory[Turn]):
             error="a tool timed out",
             reward=-0.5,
             is_copied_context=False,
-            metadata=factory.LazyFunction(lambda: {"branch": "main", "tries": [1, 2.5, None]}),
+            metadata=LazyFunction(lambda: {"branch": "main", "tries": [1, 2.5, None]}),
         )
-        with_facts = factory.Trait(
+        with_facts = Trait(
             questions=_children(QuestionFactory), violations=_children(ViolationFactory)
         )
-        with_messages = factory.Trait(
+        with_messages = Trait(
             messages=_children(MessageFactory), tool_calls=_children(ToolCallFactory)
         )
-        full = factory.Trait(measured=True, with_facts=True, with_messages=True)
+        full = Trait(measured=True, with_facts=True, with_messages=True)
 
-    trajectory_id = factory.LazyFunction(uuid4)
-    turn_number = factory.Sequence(lambda n: n + 1)
-    prompt = factory.Sequence(lambda n: f"Implement OAuth, part {n}")
-    response = factory.Sequence(lambda n: f"Which provider for part {n}?")
-    created_at = factory.Sequence(instant)
+    trajectory_id = LazyFunction(uuid4)
+    turn_number = Sequence(lambda n: n + 1)
+    prompt = Sequence(lambda n: f"Implement OAuth, part {n}")
+    response = Sequence(lambda n: f"Which provider for part {n}?")
+    created_at = Sequence(instant)
 
 
 class TrajectoryFactory(factory.Factory[Trajectory]):
@@ -163,30 +169,30 @@ class TrajectoryFactory(factory.Factory[Trajectory]):
         model = Trajectory
 
     class Params:
-        full = factory.Trait(
+        full = Trait(
             agent_version="1.2.3",
             session_id="session-1",
             user_id="ada",
-            parent_trajectory_id=factory.LazyFunction(uuid4),
-            root_trajectory_id=factory.LazyFunction(uuid4),
+            parent_trajectory_id=LazyFunction(uuid4),
+            root_trajectory_id=LazyFunction(uuid4),
             system_prompt="You are helpful.",
-            tools=factory.LazyFunction(lambda: [{"name": "search", "strict": True}]),
-            tags=factory.LazyFunction(lambda: ["nightly", "ünï"]),
+            tools=LazyFunction(lambda: [{"name": "search", "strict": True}]),
+            tags=LazyFunction(lambda: ["nightly", "ünï"]),
             source_format="openai-chat",
-            metadata=factory.LazyFunction(lambda: {"seed": 7, "nested": {"a": [1.5, "x"]}}),
+            metadata=LazyFunction(lambda: {"seed": 7, "nested": {"a": [1.5, "x"]}}),
         )
-        ended = factory.Trait(
+        ended = Trait(
             status=TrajectoryStatus.FAILED,
             error="the tool broke",
             reward=0.25,
-            ended_at=factory.Sequence(lambda n: instant(1000 + n)),
+            ended_at=Sequence(lambda n: instant(1000 + n)),
         )
 
-    id = factory.LazyFunction(uuid4)
+    id = LazyFunction(uuid4)
     spec_id = "SPEC-KIT-001"
     agent_name = "gemini-flash"
-    run_id = factory.Sequence(lambda n: f"run-{n}")
-    created_at = factory.Sequence(instant)
+    run_id = Sequence(lambda n: f"run-{n}")
+    created_at = Sequence(instant)
 
 
 class TrajectoryEndFactory(factory.Factory[TrajectoryEnd]):
@@ -194,11 +200,11 @@ class TrajectoryEndFactory(factory.Factory[TrajectoryEnd]):
         model = TrajectoryEnd
 
     class Params:
-        failed = factory.Trait(status=TrajectoryStatus.FAILED, error="the tool broke", reward=-1.0)
+        failed = Trait(status=TrajectoryStatus.FAILED, error="the tool broke", reward=-1.0)
 
-    trajectory_id = factory.LazyFunction(uuid4)
+    trajectory_id = LazyFunction(uuid4)
     status = TrajectoryStatus.COMPLETED
-    ended_at = factory.Sequence(lambda n: instant(2000 + n))
+    ended_at = Sequence(lambda n: instant(2000 + n))
 
 
 class FactFactory(factory.Factory[Fact]):
@@ -206,18 +212,18 @@ class FactFactory(factory.Factory[Fact]):
         model = Fact
 
     class Params:
-        violation = factory.Trait(finding=factory.SubFactory(ViolationFactory, late=True))
+        violation = Trait(finding=SubFactory(ViolationFactory, late=True))
 
-    trajectory_id = factory.LazyFunction(uuid4)
+    trajectory_id = LazyFunction(uuid4)
     turn_number = 1
-    finding = factory.SubFactory(QuestionFactory, late=True)
+    finding = SubFactory(QuestionFactory, late=True)
 
 
 class BatchFactory(factory.Factory[Batch]):
     class Meta:
         model = Batch
 
-    turns = factory.LazyFunction(lambda: (TurnFactory(),))
+    turns = LazyFunction(lambda: (TurnFactory(),))
 
 
 def run(turns: int = 3, trajectory_id: UUID | None = None, **fields: Any) -> Batch:

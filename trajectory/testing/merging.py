@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 from itertools import permutations
+from uuid import UUID
 
 import pytest
 
@@ -31,19 +32,23 @@ class MergingConformance(Suite):
             assert read == sent
 
     async def test_starts_and_ends_give_the_same_row_in_any_order(self) -> None:
-        id_ = uuid7()
-        start = Trajectory(id=id_, run_id="r", created_at=NOON)
-        known = Trajectory(id=id_, user_id="u", created_at=NOON - timedelta(1), status=None)
-        end = TrajectoryEnd(
-            trajectory_id=id_, status="completed", ended_at=NOON + timedelta(1), reward=1.0
-        )
-        parts = [Batch(starts=(start,)), Batch(starts=(known,)), Batch(ends=(end,))]
-        for order in permutations([*parts, parts[0], parts[2]], 5):
-            async with self.new_backend() as backend:
-                await backend.delete_trajectories([id_])
-                for batch in order:
-                    await backend.write(batch)
-                [read] = await trajectories_of(backend)
+        def told(id_: UUID) -> list[Batch]:
+            start = Trajectory(id=id_, run_id="r", created_at=NOON)
+            known = Trajectory(id=id_, user_id="u", created_at=NOON - timedelta(1), status=None)
+            end = TrajectoryEnd(
+                trajectory_id=id_, status="completed", ended_at=NOON + timedelta(1), reward=1.0
+            )
+            early = end.replace(ended_at=NOON)
+            return [*(Batch(starts=(one,)) for one in (start, known)), Batch(ends=(end, early))]
+
+        async with self.new_backend() as backend:
+            # Each part once, and the first and the last once more.
+            for order in sorted(set(permutations([0, 1, 2, 0, 2]))):
+                id_ = uuid7()
+                parts = told(id_)
+                for part in order:
+                    await backend.write(parts[part])
+                [read] = await trajectories_of(backend, ids=(id_,))
                 assert read == Trajectory(
                     id=id_,
                     run_id="r",
@@ -53,6 +58,31 @@ class MergingConformance(Suite):
                     created_at=NOON - timedelta(1),
                     ended_at=NOON + timedelta(1),
                 )
+
+    async def test_one_batch_may_tell_of_a_trajectory_many_times(self) -> None:
+        async with self.new_backend() as backend:
+            id_ = uuid7()
+            starts = tuple(
+                Trajectory(id=id_, created_at=NOON + timedelta(hours=hour), **fields)
+                for hour, fields in ((0, {"run_id": "r"}), (-1, {"tags": ["x"]}), (1, {}))
+            )
+            ends = tuple(
+                TrajectoryEnd(trajectory_id=id_, status="failed", ended_at=instant, error="e")
+                for instant in (NOON + timedelta(2), NOON)
+            )
+            for _ in range(2):
+                await backend.write(Batch(starts=starts, turns=(a_turn(id_),), ends=ends))
+                assert await trajectories_of(backend) == [
+                    Trajectory(
+                        id=id_,
+                        run_id="r",
+                        tags=["x"],
+                        status="failed",
+                        error="e",
+                        created_at=NOON - timedelta(hours=1),
+                        ended_at=NOON + timedelta(2),
+                    )
+                ]
 
     async def test_a_start_and_an_end_in_one_batch(self) -> None:
         async with self.new_backend() as backend:

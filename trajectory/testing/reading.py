@@ -130,3 +130,24 @@ class ReadingConformance(Suite):
             numbers = [first.turn_number, *[turn.turn_number async for turn in reader]]
             assert numbers[:1200] == list(range(1200))  # the new one may be seen, or not
             assert len(await turns_of(backend)) == 1201
+
+    async def test_a_reader_that_is_left_early_keeps_nothing(self) -> None:
+        async with self.new_backend() as backend:
+            id_ = uuid7()
+            await backend.write(Batch(turns=tuple(a_turn(id_, n) for n in range(1200))))
+            for _ in range(30):  # more than any pool of connections has
+                reader = aiter(backend.read_turns(TurnQuery()))
+                await anext(reader)
+                await reader.aclose()  # type: ignore[attr-defined]
+            async with asyncio.timeout(20):
+                assert len(await turns_of(backend)) == 1200
+                assert await backend.delete_trajectories([id_]) == 1
+
+    async def test_many_readers_at_once(self) -> None:
+        async with self.new_backend() as backend:
+            id_ = uuid7()
+            turns = [a_turn(id_, n) for n in range(50)]
+            await backend.write(Batch(turns=tuple(turns)))
+            async with asyncio.timeout(20):
+                found = await asyncio.gather(*(turns_of(backend) for _ in range(20)))
+            assert found == [turns] * 20

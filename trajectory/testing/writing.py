@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -10,7 +11,16 @@ import pytest
 from trajectory.backend import Atomicity, Batch, Survives
 from trajectory.errors import BatchRejectedError, ConflictError
 from trajectory.ids import uuid7
-from trajectory.models import Message, Question, ToolCall, Turn, Violation
+from trajectory.models import (
+    Fact,
+    Message,
+    Question,
+    ToolCall,
+    Trajectory,
+    TrajectoryEnd,
+    Turn,
+    Violation,
+)
 from trajectory.testing.samples import (
     NOON,
     Suite,
@@ -179,6 +189,66 @@ class WritingConformance(Suite):
             sent = a_turn()
             await backend.write(Batch(turns=(sent,)))
             assert await turns_of(backend) == [sent]
+
+    async def test_violations_are_facts_as_well(self) -> None:
+        async with self.new_backend() as backend:
+            own = Violation(preference_name="own", severity="minor")
+            sent = a_turn(violations=[own])
+            late = Violation(
+                preference_name="late", severity="major", source="human:x", position=0, reason="r"
+            )
+            fact = Fact(trajectory_id=sent.trajectory_id, turn_number=1, finding=late)
+            await backend.write(Batch(turns=(sent,), facts=(fact,)))
+            await backend.write(Batch(turns=(sent,), facts=(fact,)))
+            [read] = await turns_of(backend)
+            assert read.violations == (own, late.replace(position=None))
+            other = fact.replace(finding=late.replace(severity="critical"))
+            with pytest.raises(ConflictError) as caught:
+                await backend.write(Batch(facts=(other,)))
+            assert caught.value.keys == (sent.key,)
+
+    async def test_a_refused_batch_leaves_nothing_of_any_part(self) -> None:
+        async with self.new_backend() as backend:
+            if backend.capabilities.atomic is not Atomicity.BATCH:
+                pytest.skip("atomic per trajectory only")
+            stored, judged = a_turn(), a_turn()
+            await backend.write(Batch(turns=(stored, judged), facts=(a_fact(judged),)))
+            before = await turns_of(backend), await trajectories_of(backend)
+            start, new = Trajectory(run_id="r", created_at=NOON), a_turn()
+            other = {"trajectory_id": stored.trajectory_id, "ended_at": NOON, "status": "failed"}
+            with pytest.raises(ConflictError) as caught:
+                await backend.write(
+                    Batch(
+                        starts=(start,),
+                        turns=(new, stored.replace(response="other")),
+                        facts=(a_fact(stored), a_fact(new), a_fact(judged, question_text="other")),
+                        ends=(TrajectoryEnd(**other),),
+                    )
+                )
+            assert caught.value.keys == tuple(sorted([stored.key, judged.key]))
+            assert (await turns_of(backend), await trajectories_of(backend)) == before
+
+    @pytest.mark.parametrize("steps", [0, 1, 2, 3, 5, 8, 13, 21])
+    async def test_a_cancelled_write_leaves_the_backend_usable(self, steps: int) -> None:
+        """Invariant: stored whole or not at all; the repeat stores it once."""
+        async with self.new_backend() as backend:
+            sent = Batch(turns=tuple(a_turn(uuid7(), n) for n in range(20)))
+            writing = asyncio.ensure_future(backend.write(sent))
+            for _ in range(steps):
+                await asyncio.sleep(0)
+            writing.cancel()
+            await asyncio.wait({writing})
+            assert len(await turns_of(backend)) in {0, 20}
+            async with asyncio.timeout(20):
+                await backend.write(sent)
+            assert await turns_of(backend) == list(sent.turns)
+
+    async def test_text_of_megabytes_comes_back(self) -> None:
+        async with self.new_backend() as backend:
+            sent = a_turn(prompt="ü" * 1_500_000, metadata={"k": "x" * 3_000_000})
+            await backend.write(Batch(turns=(sent,)))
+            [read] = await turns_of(backend)
+            assert (read.prompt, read.metadata) == (sent.prompt, sent.metadata)
 
     async def test_a_large_batch(self) -> None:
         async with self.new_backend() as backend:
