@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import os
 import threading
 import warnings
-from collections.abc import Coroutine
+import weakref
+from collections.abc import Callable, Coroutine
 from types import TracebackType
 from typing import Any, Self, TypeVar
 from uuid import UUID
@@ -27,7 +29,8 @@ class SyncTrajectoryLogger:
     """`TrajectoryLogger` without `await`; any thread may call it. Use it with `with`.
 
     Each call waits for the background loop to answer: some tens of microseconds, while the turns
-    are stored in batches behind it. Arguments, errors and promises: as for `TrajectoryLogger`.
+    are stored in batches behind it. Left open, it is closed when the program ends. Arguments,
+    errors and promises: as for `TrajectoryLogger`.
     """
 
     def __init__(
@@ -54,11 +57,13 @@ class SyncTrajectoryLogger:
         """Start the thread and open the logger on it; raises as `TrajectoryLogger.open` does."""
         if self._thread is not None:
             raise TrajectoryError("this logger was opened already; make a new one to log again")
-        loop = self._loop = asyncio.new_event_loop()
+        self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(
-            target=loop.run_forever, name="trajectory-logger", daemon=True
+            target=_serve, args=(self._loop,), name="trajectory-logger", daemon=True
         )
         self._thread.start()
+        self._at_exit = _closing_at_exit(weakref.ref(self))
+        atexit.register(self._at_exit)
         try:
             self._wait(self._logger.open())
         except BaseException:
@@ -83,14 +88,23 @@ class SyncTrajectoryLogger:
             error.add_note(f"besides, the trajectory logger failed: {failure}")
 
     def __del__(self) -> None:
-        loop = getattr(self, "_loop", None)
-        if loop is not None and not loop.is_closed():
-            warnings.warn(
-                f"unclosed {self!r}; use `with`, or call `close()` when done",
-                ResourceWarning,
-                stacklevel=2,
-                source=self,
-            )
+        loop: asyncio.AbstractEventLoop | None = getattr(self, "_loop", None)
+        if loop is None or loop.is_closed():
+            return
+        atexit.unregister(self._at_exit)
+        # Nobody can close it any more, so it closes itself; nobody waits for that.
+        closing = asyncio.run_coroutine_threadsafe(self._logger.aclose(), loop)
+        closing.add_done_callback(lambda _done: loop.call_soon_threadsafe(loop.stop))
+        self._warn()
+
+    def _warn(self) -> None:
+        warnings.warn(
+            f"unclosed {self!r}; use `with`, or call `close()` when done. What was accepted is "
+            f"stored now",
+            ResourceWarning,
+            stacklevel=3,
+            source=self,
+        )
 
     def log_turn(self, turn: Turn) -> Accepted | Dropped:
         """Accept a turn; see `TrajectoryLogger.log_turn`."""
@@ -152,13 +166,32 @@ class SyncTrajectoryLogger:
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
 
     def _stop(self) -> None:
-        loop, thread = self._loop, self._thread
-        if loop is None or thread is None or loop.is_closed():
+        if self._loop is None or self._thread is None:
             return
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join()
+        atexit.unregister(self._at_exit)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+
+
+def _serve(loop: asyncio.AbstractEventLoop) -> None:
+    """Run a loop until it is stopped, and leave nothing of it behind."""
+    try:
+        loop.run_forever()
         loop.run_until_complete(loop.shutdown_asyncgens())
+    finally:
         loop.close()
+
+
+def _closing_at_exit(logger: weakref.ref[SyncTrajectoryLogger]) -> Callable[[], None]:
+    """Close a logger that is open when the program ends; the program need not hold it for us."""
+
+    def close() -> None:
+        left = logger()
+        if left is not None:
+            left._warn()  # noqa: SLF001
+            left.close()
+
+    return close
 
 
 class SyncRun:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import sqlite3
+import subprocess
+import sys
 import threading
-import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from uuid import uuid4
 
 import pytest
@@ -110,12 +113,43 @@ def test_a_failing_open_leaves_no_thread() -> None:
     assert threading.active_count() == before
 
 
-def test_left_open_it_warns_and_says_what_to_do() -> None:
-    logger = SyncTrajectoryLogger(MemoryBackend()).open()
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        logger.__del__()
-    assert [w.category for w in caught] == [ResourceWarning]
-    assert "call `close()`" in str(caught[0].message)
-    logger.close()
-    gc.collect()
+def test_forgotten_it_warns_and_stores_what_it_accepted() -> None:
+    backend = MemoryBackend()
+    logger = SyncTrajectoryLogger(backend).open()
+    thread = logger._thread
+    with logger.trajectory() as run:
+        run.log_turn("p", "r")
+    del run
+    with pytest.warns(ResourceWarning, match=r"call `close\(\)`"):
+        del logger
+        gc.collect()
+    assert thread is not None
+    thread.join(10)
+    assert not thread.is_alive()
+    assert len(turns(backend)) == 1
+
+
+@pytest.mark.parametrize("end", ["", "raise SystemExit(3)", "1 / 0"])
+def test_left_open_it_is_closed_when_the_program_ends(tmp_path: Path, end: str) -> None:
+    """Invariant: acknowledged 25, stored 25, with the program's own exit code."""
+    program = f"""
+from trajectory import SyncTrajectoryLogger
+logger = SyncTrajectoryLogger("t.db").open()
+run = logger.start_trajectory()
+for _ in range(25):
+    run.log_turn("p", "r")
+{end}
+"""
+    done = subprocess.run(
+        [sys.executable, "-W", "default", "-c", program],
+        check=False,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    assert done.returncode == {"": 0, "raise SystemExit(3)": 3, "1 / 0": 1}[end], done.stderr
+    assert "unclosed" in done.stderr
+    connection = sqlite3.connect(tmp_path / "t.db")
+    assert connection.execute("SELECT count(*) FROM trajectory_turns").fetchone() == (25,)
+    connection.close()
