@@ -23,6 +23,10 @@ class VirtualClockLoop(asyncio.SelectorEventLoop):
     def time(self) -> float:
         return self._now
 
+    def run_in_executor(self, *_args: Any) -> Any:  # type: ignore[override]
+        # While a thread works, the clock would run through every timeout at once.
+        raise RuntimeError("a thread can't be waited for on a virtual clock")
+
     def _jump(self, timeout: float | None) -> Any:
         events = self._select(0)
         if events or timeout == 0:
@@ -34,11 +38,26 @@ class VirtualClockLoop(asyncio.SelectorEventLoop):
 
 
 def run_virtual(test: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, T]:
-    """Run an async test on a virtual clock."""
+    """Run an async test on a virtual clock; it must leave no task behind."""
 
     @functools.wraps(test)
     def run(*args: P.args, **kwargs: P.kwargs) -> T:
+        async def checked() -> T:
+            result = await test(*args, **kwargs)
+            await leaves_no_task()
+            return result
+
         with asyncio.Runner(loop_factory=VirtualClockLoop) as runner:
-            return runner.run(test(*args, **kwargs))
+            return runner.run(checked())
 
     return run
+
+
+async def leaves_no_task() -> None:
+    """Fail where tasks other than the caller's are running; those that are ending may end."""
+    for _ in range(10):
+        left = asyncio.all_tasks() - {asyncio.current_task()}
+        if not left:
+            return
+        await asyncio.sleep(0)
+    raise AssertionError(f"left running: {sorted(task.get_name() for task in left)}")

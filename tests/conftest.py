@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import postgres
 import pytest
+from clock import leaves_no_task
 
 from trajectory import dispatcher
 
@@ -32,8 +35,24 @@ def _leaves_nothing_behind() -> Iterator[None]:
     assert not dispatcher._running, "a writer is still running"
     for thread in set(threading.enumerate()) - threads:
         thread.join(5)
-        assert not thread.is_alive() or "asyncio" in thread.name, f"left a thread: {thread.name}"
+        assert not thread.is_alive(), f"left a thread: {thread.name}"
     assert _open_databases() <= files, "left a database file open"
+
+
+@pytest.fixture(autouse=True)
+def _leaves_no_task(request: pytest.FixtureRequest, _leaves_nothing_behind: None) -> None:
+    """Fail a coroutine test that leaves a task on its loop, which would cancel it in silence.
+
+    The loop is made after the look for threads, and so is closed before it.
+    """
+    if inspect.iscoroutinefunction(getattr(request, "function", None)):
+        request.getfixturevalue("_watched_loop")
+
+
+@pytest.fixture
+async def _watched_loop() -> AsyncIterator[None]:
+    yield
+    await leaves_no_task()
 
 
 def _open_databases() -> set[str]:
@@ -65,7 +84,7 @@ def _migrated_template(postgres_server: str) -> Iterator[str]:
     with postgres.database(postgres_server) as url:
         with ThreadPoolExecutor(1) as pool:
             pool.submit(migrations.upgrade, url).result()
-        yield url.rpartition("/")[2]
+        yield urlsplit(url).path.removeprefix("/")
 
 
 @pytest.fixture

@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 from uuid import uuid4
 
 import asyncpg
@@ -124,26 +125,37 @@ def _wait_until_ready(process: subprocess.Popen[bytes], url: str, log: Path) -> 
             return
 
 
-def execute(url: str, statement: str) -> None:
-    """Run a statement, outside of any event loop of the test's."""
+def execute(url: str, statement: str) -> Any:
+    """Run a statement, outside of any event loop of the test's; give its first value, if any."""
 
-    async def run() -> None:
+    async def run() -> Any:
         connection = await asyncpg.connect(url)
         try:
-            await connection.execute(statement)
+            return await connection.fetchval(statement)
         finally:
             await connection.close()
 
     with ThreadPoolExecutor(1) as pool:
-        pool.submit(asyncio.run, run()).result()
+        return pool.submit(asyncio.run, run()).result()
 
 
 @contextlib.contextmanager
 def database(server_url: str, template: str = "template1") -> Iterator[str]:
-    """Give the URL of a new database, and drop it afterwards."""
+    """Give the URL of a new database, and drop it afterwards; nobody may be connected then."""
     name = f"t_{uuid4().hex}"
     execute(server_url, f"CREATE DATABASE {name} TEMPLATE {template}")
     try:
-        yield server_url.rpartition("/")[0] + f"/{name}"
+        yield urlsplit(server_url)._replace(path=f"/{name}").geturl()
+        _wait_until_left(server_url, name)
     finally:
         execute(server_url, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def _wait_until_left(server_url: str, name: str) -> None:
+    """Wait for the server's ends of closed connections to go; fail where one is still open."""
+    query = f"SELECT count(*) FROM pg_stat_activity WHERE datname = '{name}'"  # noqa: S608
+    deadline = time.monotonic() + 5
+    while left := execute(server_url, query):
+        if time.monotonic() > deadline:
+            raise AssertionError(f"{left} connections were left open")
+        time.sleep(0.02)

@@ -30,8 +30,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "door": {"errors", "values"},
     "models": {"door", "errors", "ids", "values"},
     "settings": {"errors"},
-    "query": {"door", "models"},
-    "merge": {"models"},
+    "query": {"door", "errors", "models"},
+    "merge": {"models", "values"},
     "late": {"models"},
     "redaction": {"models"},
     "backend": {"models", "query"},
@@ -56,7 +56,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 
 SQL_ROOMS = {"backends.sql", "migrations"}
 SQL_PACKAGES = {"sqlalchemy", "alembic", "aiosqlite", "asyncpg"}
-BANNED_MODULES = {"pickle", "marshal", "shelve", "dill", "cloudpickle"}
+BANNED_MODULES = {"pickle", "marshal", "shelve", "dill", "cloudpickle", "yaml"}
 BANNED_CALLS = {"eval", "exec", "compile", "__import__"}
 
 

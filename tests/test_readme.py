@@ -64,6 +64,22 @@ def test_commands_exist(line: str) -> None:
     assert shown.exit_code == 0, shown.output
 
 
+def test_the_ways_of_db_exist() -> None:
+    from trajectory.cli import app
+
+    comment = re.findall(r"^trajectory db upgrade\s+# (.+)$", README, re.MULTILINE)[0]
+    named = re.findall(r"(--)?\b(current|check|sql|wal)\b", comment)
+    assert len(named) == 4
+    for dashes, word in named:
+        command = ["db", "upgrade"] if dashes else ["db", word]
+        shown = CliRunner().invoke(app, [*command, "--help"], env={"COLUMNS": "200"})
+        assert shown.exit_code == 0, shown.output
+        assert dashes + word in shown.output
+
+
 def test_public_names_exist() -> None:
+    from trajectory.testing import BackendConformance
+
+    assert f"`trajectory.testing.{BackendConformance.__name__}`" in README
     for name in re.findall(r"`trajectory\.([A-Z]\w+)", README):
         assert hasattr(trajectory, name)

@@ -117,7 +117,7 @@ class Value(BaseModel):
             # What BaseModel.__init__ does, without packing the fields once more.
             self.__pydantic_validator__.validate_python(fields, self_instance=self)
         except ValidationError as error:
-            raise InvalidTurnError(_explain(type(self).__name__, error)) from None
+            raise InvalidTurnError(explained(type(self).__name__, error)) from None
         if not self._child_fields.isdisjoint(fields):
             cleaned += (
                 name
@@ -172,12 +172,52 @@ class Value(BaseModel):
         }
         return type(self)(**{**given, **changes})
 
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:  # noqa: ARG002
+        """Make a copy, with other field values where `update` has them, as `replace` does.
 
-def _explain(model: str, error: ValidationError) -> str:
+        Pydantic's own would not look at them, and what it let in could stop the writer.
+        """
+        return self.replace(**update) if update else self
+
+    @classmethod
+    def model_validate(cls, obj: Any, **options: Any) -> Self:
+        """Make a value from a dict. Raises `InvalidTurnError`."""
+        try:
+            return super().model_validate(obj, **options)
+        except ValidationError as error:
+            raise InvalidTurnError(explained(cls.__name__, error)) from None
+
+    @classmethod
+    def model_validate_json(cls, json_data: str | bytes | bytearray, **options: Any) -> Self:
+        """Make a value from JSON, as `model_dump_json` writes it. Raises `InvalidTurnError`."""
+        try:
+            return super().model_validate_json(json_data, **options)
+        except ValidationError as error:
+            raise InvalidTurnError(explained(cls.__name__, error)) from None
+
+    # Nothing in a value can change, so it is its own copy, and keeps what `cleaned` says.
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, _memo: dict[int, Any] | None = None) -> Self:
+        return self
+
+    def __getstate__(self) -> dict[Any, Any]:
+        return {**super().__getstate__(), "_cleaned": self.cleaned}
+
+    def __setstate__(self, state: dict[Any, Any]) -> None:
+        super().__setstate__(state)
+        if cleaned := state.get("_cleaned"):
+            object.__setattr__(self, "_cleaned", cleaned)
+
+
+def explained(model: str, error: ValidationError) -> str:
     """Say which fields are wrong and why, with no word of their content."""
     problems = []
     for problem in error.errors(include_input=False, include_url=False):
-        place = ".".join(str(part) for part in problem["loc"])
+        # A name from outside may be anything, and of any length.
+        place = ".".join(ascii(str(part))[1:-1][:60] for part in problem["loc"])
         text = problem["msg"].removeprefix("Value error, ")
         if problem["type"] == "timezone_aware":
             text = "must carry a timezone, for example datetime.now(UTC)"
@@ -185,6 +225,10 @@ def _explain(model: str, error: ValidationError) -> str:
             text = f"is not a field of {model}"
         elif problem["type"] == "missing":
             text = "is required"
-        problems.append(f"{model}.{place}: {text}" if place else f"{model}: {text}")
+        if place:
+            problems.append(f"{model}.{place}: {text}")
+        else:
+            # Refused by our own `__init__`, the text names the model already.
+            problems.append(text if text.startswith(f"{model}.") else f"{model}: {text}")
     shown = "; ".join(problems[:5])
     return shown + (f"; and {len(problems) - 5} more" if len(problems) > 5 else "")

@@ -31,6 +31,10 @@ class InvalidTurnError(TrajectoryError, ValueError):
     """A value can't be stored the same way on every backend. Names the field, not the content."""
 
 
+class InvalidQueryError(TrajectoryError, ValueError):
+    """A query can't be answered as it stands; the message names the filter."""
+
+
 class BufferFullError(TrajectoryError):
     """No room came free in time (with `overflow="raise"`: at once). Nothing was accepted."""
 

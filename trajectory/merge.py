@@ -15,6 +15,7 @@ from trajectory.models import (
     Violation,
     numbered,
 )
+from trajectory.values import same_json
 
 LATE_POSITION = 2**40
 """Positions from here on are times in microseconds since 1970: facts logged after their turn."""
@@ -54,7 +55,9 @@ def merge_trajectory(known: Trajectory, news: Trajectory) -> tuple[Trajectory, t
     differing = []
     for name in Trajectory.model_fields:
         old, new = getattr(known, name), getattr(news, name)
-        if name == "id" or new is None or new == old or (name == "metadata" and not new):
+        if name == "id" or new is None or same_json(new, old):
+            continue
+        if name == "metadata" and not new:
             continue
         if name == "created_at":
             changes[name] = min(old, new)
@@ -78,19 +81,19 @@ def same_turn(stored: Turn, sent: Turn) -> bool:
     those placed by time.
     """
     if any(
-        getattr(stored, name) != getattr(sent, name)
+        not same_json(getattr(stored, name), getattr(sent, name))
         for name in Turn.model_fields
         if name not in _FREE_FIELDS and name not in ("messages", "tool_calls")
     ):
         return False
     for name in ("messages", "tool_calls"):
         theirs, ours = getattr(stored, name), getattr(sent, name)
-        if [_content(child) for child in theirs] != [_content(child) for child in ours]:
+        if not same_json([_content(child) for child in theirs], [_content(c) for c in ours]):
             return False
     for name in _FACT_FIELDS:
         known = facts_by_key(getattr(stored, name))
         for key, content in facts_by_key(getattr(sent, name)).items():
-            if known.pop(key, None) != content:
+            if not same_json(known.pop(key, None), content):
                 return False
         if any(source == AGENT and place < LATE_POSITION for source, place in known):
             return False
@@ -108,7 +111,7 @@ def facts_by_key(
 
 def same_finding(stored: Question | Violation, sent: Question | Violation) -> bool:
     """Say whether a fact that is sent again is the one that is stored."""
-    return type(stored) is type(sent) and _content(stored) == _content(sent)
+    return type(stored) is type(sent) and same_json(_content(stored), _content(sent))
 
 
 def _content(child: Any) -> dict[str, Any]:

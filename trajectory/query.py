@@ -5,12 +5,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, NamedTuple
+from typing import Annotated, Any, NamedTuple
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from trajectory.door import Instant
+from trajectory.door import Instant, explained
+from trajectory.errors import InvalidQueryError
 from trajectory.models import Trajectory, Turn
 
 
@@ -29,7 +30,13 @@ class TrajectoryCursor(NamedTuple):
 
 
 class _Query(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    def __init__(self, /, **filters: Any) -> None:
+        try:
+            super().__init__(**filters)
+        except ValidationError as error:
+            raise InvalidQueryError(explained(type(self).__name__, error)) from None
 
     ids: tuple[UUID, ...] | None = None
     """Only these trajectories; None: all."""

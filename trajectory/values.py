@@ -89,6 +89,23 @@ def freeze_json(value: Any, *, depth: int = MAX_DEPTH) -> tuple[Any, bool]:
     raise RefusedValueError(f"holds a {type(value).__name__}, which JSON doesn't have")
 
 
+def same_json(one: Any, other: Any) -> bool:
+    """Compare JSON values as JSON does: `1`, `1.0` and `true` are three values."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(
+            same_json(value, other[key]) for key, value in one.items()
+        )
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(same_json, one, other))
+    return _kind(one) == _kind(other) and bool(one == other)
+
+
+def _kind(value: Any) -> int:
+    if isinstance(value, bool):
+        return 1
+    return 2 if isinstance(value, int) else 3 if isinstance(value, float) else 0
+
+
 def json_bytes(value: Any) -> int:
     """Estimate the bytes that a frozen JSON value takes as text; cheap, and never far below."""
     if isinstance(value, str):

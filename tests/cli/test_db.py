@@ -97,7 +97,7 @@ def test_sql_is_printed_and_nothing_else_happens(tmp_path: Path) -> None:
         (("db", "check", "--db", "missing.db"), 1, "run `trajectory db upgrade --db missing.db`"),
         (("db", "upgrade", "--db", "no/folder/a.db"), 2, "does not exist"),
         (("db", "upgrade", "--db", "oracle://u:canary@h/d"), 2, "oracle"),
-        (("db", "upgrade", "--db", "postgresql://u:canary@127.0.0.1:1/d"), 1, "away"),
+        (("db", "upgrade", "--db", "postgresql://u:canary@127.0.0.1:1/d"), 1, "can't reach"),
         (("db", "upgrade", "--db", "."), 2, "folder"),
         (("db", "upgrade", "--sql", "--wal", "on"), 2, "leave --wal"),
         (("db", "upgrade", "--wal", "maybe"), 2, "maybe"),

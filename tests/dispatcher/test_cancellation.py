@@ -200,6 +200,8 @@ async def test_a_forgotten_logger_stores_what_it_accepted() -> None:
         gc.collect()
     await asyncio.sleep(0.6)
     assert await keys(inner) == accepted
+    [writer] = asyncio.all_tasks() - {asyncio.current_task()}
+    writer.cancel()  # as the end of the loop does; nobody is left who could close it
 
 
 def test_a_batch_that_the_end_of_the_loop_interrupts_is_repeated_by_key() -> None:

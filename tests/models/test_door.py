@@ -24,7 +24,6 @@ from factories import (
     TurnFactory,
     ViolationFactory,
 )
-from pydantic import ValidationError
 
 from trajectory import InvalidTurnError, Message, Question, Trajectory, TrajectoryError, Turn
 from trajectory.door import CLEANED_KEY, Value
@@ -68,6 +67,23 @@ def test_nul_and_lone_surrogates_are_replaced_and_the_turn_says_so(bad: str) -> 
     assert turn.metadata == {"k\ufffd": ["\ufffdv"], CLEANED_KEY: ["metadata", "prompt"]}
 
 
+@pytest.mark.parametrize("bad", ["\0", SURROGATE])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda bad: {f"k{bad}": 1},
+        lambda bad: {"k": f"{bad}v"},
+        lambda bad: {"k": [{"deep": {f"{bad}": []}}]},
+        lambda bad: {"k": ["clean", [bad, "clean"]]},
+    ],
+    ids=["key", "value", "deep key", "deep value"],
+)
+def test_one_bad_text_anywhere_in_json_is_marked(make: Callable[[str], Any], bad: str) -> None:
+    turn = TurnFactory(metadata=make(bad))
+    assert turn.cleaned == ("metadata",)
+    assert turn.metadata == {**make("\ufffd"), CLEANED_KEY: ["metadata"]}
+
+
 def test_what_is_clean_is_not_touched_and_not_marked() -> None:
     text = "\x01\x1b[31m\ufffd \U0001f30d \u2028 ünï"
     turn = TurnFactory(prompt=text, metadata={text: text})
@@ -102,8 +118,52 @@ def test_values_from_json_pass_the_same_door() -> None:
     assert Turn.model_validate_json(sent.model_dump_json()) == sent
     text = '{"role": "user", "content": "a\\u0000b", "usage": {"x": "\\u0000"}}'
     assert Message.model_validate_json(text).cleaned == ("content", "usage")
-    with pytest.raises(ValidationError, match=r"Message\.usage holds an integer beyond 64 bits"):
+    with pytest.raises(InvalidTurnError, match=r"^Message\.usage holds an integer beyond 64 bits$"):
         Message.model_validate_json(f'{{"role": "user", "usage": {2**63}}}')
+    with pytest.raises(InvalidTurnError, match=r"^Message\.role: Input should be 'system'"):
+        Message.model_validate_json('{"role": "robot"}')
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[]",
+        f'"{CANARY}"',
+        f'{{"role": "user", "content": "{CANARY}',
+        f'{{"role": "user", "content": "{CANARY}",}}',
+        f'{{"role": "user", "content": "\\uXX {CANARY}"}}',
+        f'{{"role": "user", "content": {CANARY}}}',
+        f'{{"role": "{CANARY}"}}',
+        f'{{"role": "user", "usage": {{"{CANARY}": NaN}}}}',
+    ],
+    ids=["empty", "list", "text", "open", "comma", "escape", "word", "value", "nan"],
+)
+def test_bad_json_is_refused_in_words_that_hold_no_content(text: str) -> None:
+    with pytest.raises(InvalidTurnError, match=r"^Message[.:]") as caught:
+        Message.model_validate_json(text)
+    assert CANARY not in repr(caught.value)
+
+
+def test_values_from_a_dict_pass_the_same_door() -> None:
+    sent = TurnFactory(full=True, prompt="\0")
+    assert Turn.model_validate(sent.model_dump()) == sent
+    assert Turn.model_validate(sent) is sent
+    with pytest.raises(InvalidTurnError, match=r"^Turn\.prompt is bytes, not text; decode it$"):
+        Turn.model_validate({**sent.model_dump(), "prompt": b"x"})
+    for number_or_list in (3, [3]):
+        with pytest.raises(InvalidTurnError, match=r"^Turn: "):
+            Turn.model_validate(number_or_list)
+
+
+def test_a_copy_with_changes_passes_the_same_door() -> None:
+    turn = TurnFactory(full=True)
+    assert turn.model_copy(update={"prompt": "\0"}).prompt == "\ufffd"
+    assert turn.model_copy(update={"prompt": "\0"}).cleaned == ("prompt",)
+    changes: dict[str, Any] = {"metadata": {"k": float("nan")}, "promt": "x", "prompt": b"x"}
+    for name, wrong in changes.items():
+        with pytest.raises(InvalidTurnError, match=rf"^Turn\.{name}"):
+            turn.model_copy(update={name: wrong})
 
 
 def test_text_of_other_types_becomes_plain_text() -> None:
@@ -162,7 +222,7 @@ def test_json_that_every_backend_can_store_is_accepted(value: Any) -> None:
         ({(): 2}, "key of type tuple"),
         ({"a\0": 1, "a\ufffd": 2}, "keys that differ only in NUL or lone surrogates"),
     ],
-    ids=lambda value: repr(value)[:25],
+    ids=lambda value: value if isinstance(value, str) else type(value).__name__,
 )
 @pytest.mark.parametrize("inside", [lambda v: v, lambda v: [v], lambda v: {"x": [1, v]}])
 def test_json_that_some_backend_would_break_on_is_refused(
@@ -296,6 +356,13 @@ def test_a_value_out_of_range_is_refused_by_name(factory: Any, fields: dict[str,
 def test_an_unknown_field_is_refused_by_name() -> None:
     with pytest.raises(InvalidTurnError, match=r"Turn\.promt: is not a field of Turn"):
         TurnFactory(promt="x")
+
+
+@pytest.mark.parametrize("length", [64, 65, 1024])
+def test_a_label_may_be_longer_than_one_would_think(length: int) -> None:
+    text = "x" * length
+    assert TurnFactory(model_name=text).model_name == text
+    assert TrajectoryFactory(spec_id=text).spec_id == text
 
 
 def test_a_missing_field_is_named() -> None:

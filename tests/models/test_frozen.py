@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import json
+import pickle
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -11,7 +13,7 @@ from factories import MessageFactory, QuestionFactory, TrajectoryFactory, TurnFa
 from pydantic import ValidationError
 
 from trajectory import Trajectory
-from trajectory.values import FrozenDict, FrozenList
+from trajectory.values import FrozenDict, FrozenList, freeze_json
 
 
 def test_changing_the_caller_s_values_changes_nothing() -> None:
@@ -81,13 +83,46 @@ def test_frozen_json_is_json() -> None:
     assert isinstance(value["k"], FrozenList)
 
 
-def test_copies_are_equal_and_as_frozen() -> None:
-    turn = TurnFactory(full=True)
-    for made in (copy.copy(turn), copy.deepcopy(turn), turn.replace(), turn.model_copy()):
-        assert made == turn
-        assert isinstance(made.metadata, FrozenDict)
-        with pytest.raises(TypeError):
-            made.metadata["x"] = 1
+@pytest.mark.parametrize(
+    "remake",
+    [
+        copy.copy,
+        copy.deepcopy,
+        lambda value: pickle.loads(pickle.dumps(value)),  # noqa: S301 - our own bytes
+        lambda value: value.replace(),
+        lambda value: value.model_copy(),
+        lambda value: value.model_copy(deep=True),
+    ],
+    ids=["copy", "deepcopy", "pickle", "replace", "model_copy", "deep_model_copy"],
+)
+def test_copies_are_equal_and_as_frozen(remake: Callable[[Any], Any]) -> None:
+    turn = TurnFactory(full=True, messages=[MessageFactory(content="\0", usage={"k": [1]})])
+    made = remake(turn)
+    assert made == turn
+    assert made.model_dump_json() == turn.model_dump_json()
+    for frozen in (made.metadata, made.messages[0].usage):
+        assert isinstance(frozen, FrozenDict)
+        with pytest.raises(TypeError, match="make a new one"):
+            frozen["x"] = 1
+    with pytest.raises(TypeError, match="make a new one"):
+        made.messages[0].usage["k"].append(1)
+    assert made.messages[0].cleaned == ("content",)
+
+
+@pytest.mark.parametrize(
+    "remake",
+    [copy.copy, copy.deepcopy, lambda value: pickle.loads(pickle.dumps(value))],  # noqa: S301
+    ids=["copy", "deepcopy", "pickle"],
+)
+def test_frozen_json_alone_survives_copies(remake: Callable[[Any], Any]) -> None:
+    value, _ = freeze_json({"k": [1, {"x": [None]}]})
+    made = remake(value)
+    assert made == value == {"k": [1, {"x": [None]}]}
+    assert [type(part) for part in (made, made["k"], made["k"][1])] == [
+        FrozenDict,
+        FrozenList,
+        FrozenDict,
+    ]
 
 
 def test_replace_passes_the_door_and_leaves_the_first_alone() -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import reduce
 from itertools import pairwise
+from operator import and_, or_
 from uuid import RFC_4122, UUID
 
 import pytest
@@ -50,7 +52,10 @@ def test_threads_get_different_ids_each_in_ascending_order() -> None:
 
 
 def test_the_random_part_is_random() -> None:
-    assert len({uuid7().int & (1 << 62) - 1 for _ in range(1000)}) == 1000
+    made = [uuid7().int & (1 << 62) - 1 for _ in range(1000)]
+    assert len(set(made)) == 1000
+    assert reduce(or_, made) == (1 << 62) - 1  # each bit is set somewhere,
+    assert reduce(and_, made) == 0  # and nowhere always
 
 
 def test_a_derived_id_is_the_same_in_every_release() -> None:

@@ -30,6 +30,7 @@ from trajectory.merge import (
     same_finding,
     same_turn,
 )
+from trajectory.values import same_json
 
 ID = UUID(int=7)
 TRUTH: dict[str, Any] = TrajectoryFactory(full=True, ended=True, id=ID).model_dump()
@@ -250,3 +251,25 @@ def test_findings_are_the_same_by_kind_and_content() -> None:
     assert same_finding(question, question.replace(created_at=None, position=3))
     assert not same_finding(question, question.replace(confidence=None))
     assert not same_finding(question, violation)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        (1, 1, True),
+        (1, 1.0, False),
+        (1, True, False),
+        (0, False, False),
+        (0.0, -0.0, True),
+        ([1, {"k": [2.5]}], [1, {"k": [2.5]}], True),
+        ([1, {"k": [2]}], [1, {"k": [2.0]}], False),
+        ({"a": None}, {}, False),
+        ([], {}, False),
+        ("1", 1, False),
+    ],
+)
+def test_json_is_compared_with_its_types(one: Any, other: Any, *, same: bool) -> None:
+    assert same_json(one, other) is same
+    assert same_json(other, one) is same
+    stored = TurnFactory(metadata={"k": one})
+    assert same_turn(stored, stored.replace(metadata={"k": other})) is same

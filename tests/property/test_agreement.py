@@ -109,6 +109,13 @@ facts = st.builds(
         effort_level=st.just("low"),
         source=st.sampled_from(["judge:x", "agent"]),
         position=st.integers(2**41, 2**41 + 1),
+    )
+    | st.builds(
+        Violation,
+        preference_name=words,
+        severity=st.just("minor"),
+        source=st.sampled_from(["judge:x", "agent"]),
+        position=st.sampled_from([0, 2**41]),
     ),
 )
 batches = st.builds(
@@ -119,15 +126,16 @@ batches = st.builds(
     ends=st.lists(ends, max_size=2).map(tuple),
 )
 deletes = st.lists(ids, max_size=2)
+_filters: dict[str, Any] = {
+    "ids": st.none() | st.lists(ids, max_size=2),
+    "since": st.none() | instants,
+    "until": st.none() | instants,
+    "descending": st.booleans(),
+    "limit": st.none() | st.integers(0, 4),
+}
 queries = st.builds(
-    TurnQuery,
-    ids=st.none() | st.lists(ids, max_size=2),
-    since=st.none() | instants,
-    until=st.none() | instants,
-    descending=st.booleans(),
-    limit=st.none() | st.integers(0, 4),
-    after=st.none() | st.tuples(ids, st.integers(0, 2)),
-)
+    TurnQuery, after=st.none() | st.tuples(ids, st.integers(0, 2)), **_filters
+) | st.builds(TrajectoryQuery, after=st.none() | st.tuples(instants, ids), **_filters)
 calls = st.lists(batches | deletes | queries, min_size=1, max_size=8)
 
 
@@ -182,6 +190,8 @@ async def _call(backend: StorageBackend, call: Any) -> Any:
             return None
         if isinstance(call, TurnQuery):
             return await _turns(backend, call)
+        if isinstance(call, TrajectoryQuery):
+            return await _trajectories(backend, call)
         return await backend.delete_trajectories(call)
     except ConflictError as error:
         return ConflictError, error.keys

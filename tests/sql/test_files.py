@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from trajectory import Batch, Turn, TurnQuery, open_backend
+from trajectory import BackendError, Batch, SchemaError, Turn, TurnQuery, open_backend
 from trajectory.backends.sql import SqlBackend, engine
 from trajectory.ids import uuid7
 from trajectory.testing.samples import a_turn, turns_of
@@ -105,6 +105,115 @@ async def test_two_processes_write_to_one_file(tmp_path: Path, mode: str) -> Non
     await backend.close()
 
 
+OPENERS = """
+import asyncio, os, sys, time
+from trajectory import migrations, open_backend
+
+async def opened(path, start):
+    backend = open_backend(path)
+    while time.monotonic() < start:
+        pass
+    await backend.open()
+    await backend.close()
+
+for round_ in range(6):
+    start = time.monotonic() + 0.1
+    children = []
+    for _ in range(4):
+        child = os.fork()
+        if not child:
+            asyncio.run(opened(f"{sys.argv[1]}/{round_}.db", start))
+            os._exit(0)
+        children.append(child)
+    for child in children:
+        os.waitpid(child, 0)
+"""
+
+
+async def test_processes_that_make_a_file_at_once_all_open_it(tmp_path: Path) -> None:
+    """Invariant: one makes it, the others find it ready or make it ready; and it is in WAL."""
+    openers = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", OPENERS, str(tmp_path), stderr=subprocess.PIPE
+    )
+    _output, errors = await openers.communicate()
+    assert errors.decode() == ""
+    files = sorted(tmp_path.iterdir())
+    assert [_run(file, "PRAGMA journal_mode") for file in files] == [("wal",)] * 6
+
+
+async def test_a_file_whose_maker_was_killed_is_finished(tmp_path: Path) -> None:
+    path = tmp_path / "t.db"
+    assert engine.prepare_file(path)  # and no more
+    async with asyncio.timeout(10):
+        backend = open_backend(path)
+        await backend.open()
+        await backend.write(Batch(turns=(a_turn(),)))
+        await backend.close()
+
+
+async def test_a_file_of_somebody_else_is_not_changed(tmp_path: Path) -> None:
+    path = tmp_path / "t.db"
+    _run(path, "CREATE TABLE theirs (x)")
+    with pytest.raises(SchemaError, match="the schema is missing; run `trajectory db upgrade"):
+        await open_backend(path).open()
+    assert _run(path, "SELECT group_concat(name) FROM sqlite_master") == ("theirs",)
+
+
+@pytest.mark.parametrize("mode", ["wal", "delete"])
+@pytest.mark.parametrize("instead", ["nothing", "another"])
+async def test_a_file_that_is_deleted_while_open_is_noticed(
+    tmp_path: Path, mode: str, instead: str
+) -> None:
+    """In WAL mode SQLite reports success for what it writes into a deleted file."""
+    path = tmp_path / "t.db"
+    backend = open_backend(path)
+    await backend.open()
+    await backend.close()
+    _run(path, f"PRAGMA journal_mode={mode}")
+    await backend.open()
+    await backend.write(Batch(turns=(a_turn(),)))
+    for file in tmp_path.iterdir():
+        file.rename(file.with_name(f"gone-{file.name}"))
+    if instead == "another":
+        path.write_bytes(b"")
+    with pytest.raises(BackendError, match=r"deleted or replaced|READONLY_DBMOVED") as caught:
+        await backend.write(Batch(turns=(a_turn(),)))
+    assert type(caught.value) is BackendError
+    await backend.close()
+
+
+async def test_a_relative_path_is_that_of_the_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path)
+    backend = open_backend("t.db")
+    await backend.open()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    await backend.write(Batch(turns=(a_turn(),)))
+    await backend.close()
+    await backend.open()
+    assert len(await turns_of(backend)) == 1
+    await backend.close()
+    assert not list((tmp_path / "elsewhere").iterdir())
+
+
+async def test_a_backend_goes_on_in_another_event_loop(tmp_path: Path) -> None:
+    for url in (str(tmp_path / "t.db"), ":memory:"):
+        backend = SqlBackend(url)
+
+        async def writers_that_wait(backend: SqlBackend = backend) -> int:
+            await asyncio.gather(backend.open(), backend.open())
+            await asyncio.gather(*(backend.write(Batch(turns=(a_turn(),))) for _ in range(5)))
+            found = await turns_of(backend)
+            await backend.close()
+            return len(found)
+
+        for _ in range(2):
+            stored = await asyncio.to_thread(asyncio.run, writers_that_wait())
+        assert stored == (5 if url == ":memory:" else 10)
+
+
 async def test_an_open_snapshot_keeps_no_writer_waiting(tmp_path: Path) -> None:
     path = tmp_path / "t.db"
     backend = open_backend(path)
@@ -140,21 +249,24 @@ async def test_a_reader_in_memory_undoes_no_write() -> None:
 
     async def read() -> None:
         for _ in range(30):
+            assert len(await turns_of(backend)) % 10 == 0
             async for turn in backend.read_turns(TurnQuery()):
                 assert isinstance(turn, Turn)
                 break  # leaves the stream half read
             await asyncio.sleep(0)
 
     async def write() -> None:
-        for number in range(30):
-            await backend.write(Batch(turns=(a_turn(id_, number),)))
+        for start in range(0, 300, 10):
+            await backend.write(Batch(turns=tuple(a_turn(id_, start + n) for n in range(10))))
 
     await asyncio.gather(read(), write())
-    assert len(await turns_of(backend)) == 30
+    assert len(await turns_of(backend)) == 300
     await backend.close()
 
 
-def _run(path: Path, statement: str) -> None:
+def _run(path: Path, statement: str) -> object:
     connection = sqlite3.connect(path)
-    connection.execute(statement)
+    found = connection.execute(statement).fetchone()
+    connection.commit()
     connection.close()
+    return found

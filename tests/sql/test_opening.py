@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import sqlite3
+import struct
+import traceback
 from pathlib import Path
 
+import asyncpg
 import pytest
 
 from trajectory import (
@@ -26,11 +30,16 @@ SECRET = "s3cr3t-word"
 
 
 async def opening(url: str) -> TrajectoryError:
-    """Give the error of opening a logger; nothing may stay open after it."""
+    """Give the error of opening a logger, which is a backend's too; neither shows a secret."""
     with pytest.raises(TrajectoryError) as caught:
         async with TrajectoryLogger(url):
             pass
-    assert SECRET not in "".join(map(str, [caught.value, repr(caught.value)]))
+    backend = open_backend(url)
+    with pytest.raises(type(caught.value), match=re.escape(str(caught.value))) as again:
+        await backend.open()
+    for error in (caught.value, again.value):
+        assert SECRET not in "".join(traceback.format_exception(error)) + repr(error)
+    await backend.close()
     return caught.value
 
 
@@ -47,9 +56,10 @@ async def opening(url: str) -> TrajectoryError:
     ],
 )
 def test_a_bad_url_is_refused_before_anything_is_opened(url: str, says: str) -> None:
-    with pytest.raises(ConfigurationError, match=says) as caught:
-        TrajectoryLogger(url)
-    assert SECRET not in str(caught.value)
+    for make in (TrajectoryLogger, open_backend):
+        with pytest.raises(ConfigurationError, match=says) as caught:
+            make(url)
+        assert SECRET not in "".join(traceback.format_exception(caught.value))
 
 
 async def test_a_missing_folder(tmp_path: Path) -> None:
@@ -112,6 +122,75 @@ async def test_a_database_that_is_not_there(postgres_server: str) -> None:
     assert not isinstance(error, BackendUnavailableError)
     assert "3D000" in str(error)
     assert "create the database first" in str(error)
+
+
+class RefusingServer:
+    """Answers any login the way Postgres does, with an error."""
+
+    def __init__(self, sqlstate: str) -> None:
+        fields = ["SFATAL", f"C{sqlstate}", f'Mrefused, and here is why: "{SECRET}"', ""]
+        body = b"".join(field.encode() + b"\0" for field in fields)
+        self._answer = b"E" + struct.pack("!i", len(body) + 4) + body
+
+    async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while length := await reader.read(4):
+            message = await reader.readexactly(struct.unpack("!i", length)[0] - 4)
+            if message == struct.pack("!i", 80877103):  # asks for TLS
+                writer.write(b"N")
+            else:
+                writer.write(self._answer)
+                break
+        writer.close()
+        await writer.wait_closed()
+
+
+@pytest.mark.parametrize(
+    ("sqlstate", "ours", "says"),
+    [
+        ("28P01", BackendError, "28P01.; check the user and password in the URL"),
+        ("28000", BackendError, "28000.; check the user and password in the URL"),
+        ("3D000", BackendError, "3D000.; create the database first"),
+        ("53300", BackendUnavailableError, "53300.; the server takes no more connections"),
+        ("57P03", BackendUnavailableError, "57P03.; the database is away or busy"),
+    ],
+)
+async def test_a_server_that_refuses_the_login(
+    sqlstate: str, ours: type[BackendError], says: str
+) -> None:
+    server = await asyncio.start_server(RefusingServer(sqlstate), "127.0.0.1", 0)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        error = await opening(f"postgresql://user:{SECRET}@127.0.0.1:{port}/db")
+    assert type(error) is ours
+    assert re.search(says, str(error))
+
+
+async def test_a_role_that_is_not_there(postgres_url: str) -> None:
+    error = await opening(postgres_url.replace("//postgres@", f"//nobody-here:{SECRET}@"))
+    assert not isinstance(error, BackendUnavailableError)
+    assert "check the user and password" in str(error)
+
+
+async def test_a_failed_open_leaves_no_connection(empty_postgres_url: str) -> None:
+    backend = open_backend(empty_postgres_url + "?application_name=probe")
+    for _ in range(3):
+        with pytest.raises(SchemaError):
+            await backend.open()
+    outside = await asyncpg.connect(empty_postgres_url)
+    async with asyncio.timeout(10):  # the server notices a closed connection a little later
+        while await outside.fetch("SELECT FROM pg_stat_activity WHERE application_name = 'probe'"):
+            await asyncio.sleep(0.01)
+    await outside.close()
+    assert backend._transport.readers.pool.checkedout() == 0  # type: ignore[attr-defined]
+
+
+async def test_an_open_that_failed_can_be_tried_again(tmp_path: Path) -> None:
+    backend = open_backend(tmp_path / "later" / "t.db")
+    with pytest.raises(ConfigurationError):
+        await backend.open()
+    (tmp_path / "later").mkdir()
+    await backend.open()
+    await backend.close()
 
 
 async def test_a_missing_schema_names_the_command(empty_postgres_url: str) -> None:

@@ -6,13 +6,15 @@ import sqlite3
 from pathlib import Path
 from typing import Any
 
+import pytest
 import sqlalchemy as sa
 
-from trajectory import Batch, Message, Question, Turn
+from trajectory import Batch, ConflictError, Message, Question, Turn
 from trajectory.backends.sql import SqlBackend
 from trajectory.backends.sql.schema import Base
+from trajectory.backends.sql.transports import COPY_ROWS
 from trajectory.ids import uuid7
-from trajectory.testing.samples import a_turn, turns_of
+from trajectory.testing.samples import a_turn, full_turn, turns_of
 
 
 def batch(id_: Any, start: int) -> Batch:
@@ -59,6 +61,45 @@ async def test_a_batch_is_one_transaction_and_one_insert_a_table(tmp_path: Path)
         *["INSERT INTO trajectory_questions"] * 10,
         "COMMIT",
     ]
+
+
+async def test_a_batch_is_as_few_statements_on_postgres(postgres_url: str) -> None:
+    backend = SqlBackend(postgres_url)
+    await backend.open()
+    id_ = uuid7()
+    await backend.write(batch(id_, 0))
+    seen: list[Any] = []
+    async with backend._transport.readers.connect() as connection:
+        raw: Any = (await connection.get_raw_connection()).driver_connection
+        raw.add_query_logger(seen.append)
+    seen.clear()
+    await backend.write(batch(id_, 10))
+    raw.remove_query_logger(seen.append)
+    await backend.close()
+    words = [" ".join(each.query.rstrip(";").split()[:3]) for each in seen]
+    assert words[0].startswith("BEGIN")
+    assert words[1:5] == [
+        "INSERT INTO trajectory_turns",
+        "INSERT INTO trajectory_messages",
+        "INSERT INTO trajectory_questions",
+        "COMMIT",
+    ]
+    assert words[5:] in ([], ["ROLLBACK"])  # of the pool, when the connection comes back
+
+
+@pytest.mark.parametrize("count", [COPY_ROWS - 1, COPY_ROWS])
+async def test_large_and_small_batches_store_the_same(backend: SqlBackend, count: int) -> None:
+    """From a certain size on Postgres gets its rows another way, with codecs of its own."""
+    id_ = uuid7()
+    extra = [a_turn(id_, n, metadata={"n": [1e300, None]}, reward=-0.5) for n in range(1, count)]
+    turns = [*extra, full_turn(id_)]
+    await backend.write(Batch(turns=tuple(turns)))
+    await backend.write(Batch(turns=tuple(turns)))
+    assert await turns_of(backend) == turns
+    other = a_turn(id_, 1, response="another")
+    with pytest.raises(ConflictError) as caught:
+        await backend.write(Batch(turns=(other, *turns[1:])))
+    assert caught.value.keys == (other.key,)
 
 
 async def test_an_insert_names_only_what_the_batch_uses(backend: SqlBackend) -> None:

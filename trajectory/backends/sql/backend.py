@@ -12,6 +12,7 @@ import sqlalchemy as sa
 
 from trajectory import migrations
 from trajectory.backend import Batch, Capabilities, Survives
+from trajectory.backends.sql.engine import APPLICATION_ID
 from trajectory.backends.sql.reading import Reader
 from trajectory.backends.sql.standing import check_sync, place
 from trajectory.backends.sql.statements import Statements
@@ -21,7 +22,7 @@ from trajectory.backends.sql.translate import (
     translated,
 )
 from trajectory.backends.sql.transports import SqliteTransport, transport
-from trajectory.backends.sql.urls import normalise, require_driver
+from trajectory.backends.sql.urls import identity, normalise, require_driver
 from trajectory.backends.sql.writing import CHUNK, KnownIds, Steps, Written, write_steps
 from trajectory.errors import BackendError
 from trajectory.models import Trajectory, Turn
@@ -51,6 +52,7 @@ class SqlBackend:
         self._statements = Statements(self._transport.dialect)
         self._reader = Reader(self._transport, self._where)
         self._known = KnownIds()
+        self._opening = asyncio.Lock()
         self._writing = asyncio.Lock()
         self._is_open = False
         self._wal = False
@@ -68,28 +70,30 @@ class SqlBackend:
     def capabilities(self) -> Capabilities:
         """What this database can do."""
         if not isinstance(self._transport, SqliteTransport):
-            return Capabilities(survives=Survives.POWER_LOSS, identity=self._where)
-        if self._transport.read_lock is not None:
+            where = place(identity(self._url))
+            return Capabilities(survives=Survives.POWER_LOSS, identity=where)
+        if self._transport.is_memory:
             return Capabilities(survives=Survives.NOTHING)
         survives = Survives.PROCESS_CRASH if self._wal else Survives.POWER_LOSS
         return Capabilities(survives=survives, identity=self._where)
 
     async def open(self) -> None:
         """Connect, and check the schema; a new SQLite file gets it."""
-        if self._is_open:
-            return
-        try:
-            with translated(self._where):
-                await self._transport.connect()
-                await self._transport.migrate(self._prepare)
-        except BaseException:
-            await self._transport.close()
-            raise
-        self._is_open = True
+        async with self._opening:
+            if self._is_open:
+                return
+            try:
+                with translated(self._where):
+                    await self._transport.connect()
+                    await self._transport.migrate(self._prepare)
+            except BaseException:
+                await self._transport.close()
+                raise
+            self._is_open = True
 
     def _prepare(self, connection: sa.Connection) -> None:
         if isinstance(self._transport, SqliteTransport):
-            if self._transport.is_new:
+            if self._transport.is_new or _is_unfinished(connection):
                 migrations.upgrade_sync(connection)
             mode = connection.exec_driver_sql("PRAGMA journal_mode").scalar_one()
             self._wal = mode == "wal"
@@ -161,8 +165,21 @@ class SqlBackend:
         """Let go of all connections. Safe twice; `open` may follow, in another event loop too."""
         self._is_open = False
         self._known.forget()
+        # A lock belongs to the event loop in which it was first waited for.
+        self._opening, self._writing = asyncio.Lock(), asyncio.Lock()
         await self._transport.close()
 
     def _require_open(self) -> None:
         if not self._is_open:
             raise BackendError(f"{self._where}: not open; call open() first")
+
+
+def _is_unfinished(connection: sa.Connection) -> bool:
+    """Say whether a file was just made for us, and has no schema yet.
+
+    Its maker is another process, which is at work on it or was killed.
+    """
+    mark = connection.exec_driver_sql("PRAGMA application_id").scalar_one()
+    connection.rollback()
+    missing = migrations.Standing.MISSING
+    return mark == APPLICATION_ID and migrations.look(connection).standing is missing

@@ -35,6 +35,8 @@ class Insert(NamedTuple):
     columns: tuple[str, ...]
     processors: tuple[tuple[int, Processor], ...]
     """Which parameters need a change for the driver, by index."""
+    table: str | None
+    """What an INSERT fills; None for an UPDATE."""
 
     def bind(self, values: Iterable[Any]) -> Row:
         """Turn values, in the order of `columns`, into parameters."""
@@ -125,7 +127,9 @@ class Statements:
         compiled = statement.compile(dialect=self._dialect)
         self.compiled += 1
         columns = tuple(name if name != "key" else "id" for name in compiled.positiontup)
-        return Insert(str(compiled), columns, self._processors(table, columns, binding=True))
+        processors = self._processors(table, columns, binding=True)
+        filled = table.name if compiled.isinsert else None
+        return Insert(str(compiled), columns, processors, filled)
 
     def _processors(
         self, table: sa.Table, columns: Iterable[str], *, binding: bool

@@ -7,7 +7,9 @@ original is the `__cause__` only where its own message can't hold content.
 from __future__ import annotations
 
 import asyncio
+import socket
 import sqlite3
+import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -24,8 +26,22 @@ _BUSY = ("SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_FULL", "SQLITE_IOERR", "SQLITE_
 _CONTENT = ("SQLITE_CONSTRAINT", "SQLITE_MISMATCH", "SQLITE_TOOBIG")
 _CONTENT_ERRORS = (UnicodeError, OverflowError, TypeError, RecursionError)
 
+# What asyncpg says, without an SQLSTATE, of a connection that went away under it, or of servers
+# of which none is the primary (yet).
+_GONE = (
+    "InterfaceError",
+    "InternalClientError",
+    "ProtocolError",
+    "TargetServerAttributeNotMatched",
+)
 _AWAY_STATES = ("08", "53", "57P", "40001", "40P01", "25006", "55P03")
 _CONTENT_STATES = ("22", "23")
+_AWAY = {
+    "SQLITE_BUSY": "another connection holds the lock of the file",
+    "SQLITE_FULL": "no room is left on the disk; make some",
+    "SQLITE_IOERR": "the disk could not be read or written",
+    "53300": "the server takes no more connections; close some, or raise max_connections",
+}
 _TODO = {
     "28": "check the user and password in the URL",
     "3D": "create the database first, or check its name in the URL",
@@ -51,7 +67,11 @@ def translated(where: str) -> Iterator[None]:
         raise
     except Exception as error:  # noqa: BLE001 - drivers raise bare OSError, OverflowError, ...
         ours = translate(error, where)
-        raise ours from ours.__cause__
+        try:
+            raise ours from ours.__cause__
+        finally:
+            # No traceback shows it, but whatever walks the chain would find the content there.
+            ours.__context__ = None
 
 
 def translate(error: Exception, where: str) -> TrajectoryError:
@@ -61,11 +81,13 @@ def translate(error: Exception, where: str) -> TrajectoryError:
     text = f"{where}: {type(original).__name__}{f' ({code})' if code else ''}"
     ours: TrajectoryError
     if _is_away(error, original, code):
-        ours = BackendUnavailableError(f"{text}: the database is away or busy")
+        ours = BackendUnavailableError(f"{text}; {_why_away(original, code)}")
     elif _is_content(original, code):
         ours = BatchRejectedError(f"{text}: the database refuses a value of the batch")
     else:
-        todo = next((todo for start, todo in _TODO.items() if code.startswith(start)), "")
+        todo = _starting(_TODO, code)
+        if isinstance(original, ssl.SSLCertVerificationError):
+            todo = "the server's certificate is not trusted; check sslmode and sslrootcert"
         ours = BackendError(f"{text}{f'; {todo}' if todo else ''}")
     stand_in = DriverError(f"{type(original).__module__}.{type(original).__name__} {code}".rstrip())
     # The traceback of the stand-in is that of the original: frames, without the message.
@@ -102,15 +124,32 @@ def is_foreign_key_violation(error: BaseException) -> bool:
     return error_code(error) in ("23503", "SQLITE_CONSTRAINT_FOREIGNKEY")
 
 
+def _starting(table: dict[str, str], code: str) -> str:
+    return next((text for start, text in table.items() if code.startswith(start)), "")
+
+
+def _why_away(original: BaseException, code: str) -> str:
+    if isinstance(original, socket.gaierror):
+        return "its host is not known here; check the name in the URL"
+    if isinstance(original, TimeoutError):
+        return "the database gave no answer in time"
+    if type(original) is ConnectionError:  # asyncpg's, of a server that answers "no" to TLS
+        return "the server broke off, or has no TLS; see sslmode in the URL"
+    if isinstance(original, OSError):
+        return "can't reach the database; check that it runs, and the address in the URL"
+    return _starting(_AWAY, code) or "the database is away or busy"
+
+
 def _is_away(error: BaseException, original: BaseException, code: str) -> bool:
     if code:
         return code.startswith(_BUSY) or code.startswith(_AWAY_STATES)
+    if isinstance(original, ssl.SSLCertVerificationError):
+        return False
     if isinstance(original, OSError | TimeoutError | asyncio.IncompleteReadError):
         return True
     if getattr(error, "connection_invalidated", False):
         return True
-    # What asyncpg says, without an SQLSTATE, of a connection that went away under it.
-    gone = type(original).__name__ in ("InterfaceError", "InternalClientError", "ProtocolError")
+    gone = type(original).__name__ in _GONE
     return gone or isinstance(error, sa.exc.TimeoutError)
 
 

@@ -6,6 +6,7 @@ Both run the steps in one transaction, and have committed when they return.
 from __future__ import annotations
 
 import asyncio
+import os
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
@@ -15,8 +16,12 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from trajectory.backends.sql import engine as engines
+from trajectory.backends.sql.urls import check_files
 from trajectory.backends.sql.writing import Do, Steps
-from trajectory.errors import TrajectoryError
+from trajectory.errors import BackendError, TrajectoryError
+
+COPY_ROWS = 20
+"""From so many rows on Postgres gets them by COPY: 1.5 times faster at 100, no faster at 10."""
 
 _T = TypeVar("_T")
 
@@ -29,19 +34,29 @@ class SqliteTransport:
     """
 
     def __init__(self, url: sa.URL) -> None:
-        self._path = None if engines.is_memory(url) else Path(url.database or "")
+        # Absolute, as it is to the engines: the program may change its folder later.
+        self._path = None if engines.is_memory(url) else Path(url.database or "").absolute()
         self._writers = engines.sqlite_writer(url)
         self.readers = self._writers if self._path is None else engines.sqlite_readers(url)
-        self.read_lock = asyncio.Lock() if self._path is None else None
+        self.read_lock: asyncio.Lock | None = None
         self.dialect = self._writers.dialect
         self._connection: AsyncConnection | None = None
+        self._file: _File | None = None
         self.is_new = True
+
+    @property
+    def is_memory(self) -> bool:
+        """Whether the database is gone with its connection."""
+        return self._path is None
 
     async def connect(self) -> None:
         """Open the file, making it if need be."""
-        if self._path is not None:
+        if self._path is None:
+            self.read_lock = asyncio.Lock()  # made here, since a lock belongs to its event loop
+        else:
             self.is_new = await asyncio.to_thread(engines.prepare_file, self._path)
             self._connection = await self._writers.connect()
+            self._file = _File(self._path)
 
     async def migrate(self, work: Callable[[sa.Connection], Any]) -> None:
         """Run work on the schema, on the connection that writes."""
@@ -67,7 +82,7 @@ class SqliteTransport:
         raw: Any = (await connection.get_raw_connection()).driver_connection
         # aiosqlite has no public call that runs a function on its thread; each of its statements
         # is a hop of its own, three times as dear for a batch of ten.
-        done: _T = await raw._execute(_transaction, raw._conn, make)  # noqa: SLF001
+        done: _T = await raw._execute(_transaction, raw._conn, make, self._file)  # noqa: SLF001
         return done
 
     async def close(self) -> None:
@@ -80,7 +95,35 @@ class SqliteTransport:
             await self.readers.dispose()
 
 
-def _transaction(connection: sqlite3.Connection, make: Callable[[], Steps[_T]]) -> _T:
+class _File:
+    """The file that was opened, to notice when another or none is in its place."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._inode = self._look()
+
+    def check(self) -> None:
+        """Raise `BackendError` if the file was deleted or replaced.
+
+        In WAL mode SQLite says nothing: a commit into a deleted file succeeds, and is gone.
+        """
+        if self._look() != self._inode:
+            raise BackendError(
+                f"{self._path}: the file was deleted or replaced while it was open, so what is "
+                f"written to it is lost; put it back or leave a new one to be made, and start again"
+            )
+
+    def _look(self) -> tuple[int, int] | None:
+        try:
+            found = os.stat(self._path)  # noqa: PTH116 - for each batch, and at half the price
+        except OSError:
+            return None
+        return found.st_dev, found.st_ino
+
+
+def _transaction(
+    connection: sqlite3.Connection, make: Callable[[], Steps[_T]], file: _File | None
+) -> _T:
     # An error keeps this frame alive, and an open cursor would keep the file open.
     cursor = connection.cursor()
     try:
@@ -93,11 +136,13 @@ def _transaction(connection: sqlite3.Connection, make: Callable[[], Steps[_T]]) 
                 result: _T = finished.value
                 break
             if isinstance(step, Do):
-                cursor.executemany(step.text, step.rows)
+                cursor.executemany(step.statement.text, step.rows)
                 answer = None
             else:
                 answer = cursor.execute(step.text, step.parameters).fetchall()
         cursor.execute("COMMIT")
+        if file is not None:
+            file.check()  # after the commit: it may be deleted up to the very moment we answer
     except BaseException:
         if connection.in_transaction:
             cursor.execute("ROLLBACK")
@@ -113,11 +158,13 @@ class PostgresTransport:
     read_lock = None
 
     def __init__(self, url: sa.URL) -> None:
+        self._url = url
         self.readers = engines.postgresql(url)
         self.dialect = self.readers.dialect
 
     async def connect(self) -> None:
         """Reach the server once, so that a wrong URL is found at `open`."""
+        await asyncio.to_thread(check_files, self._url)
         async with self.readers.connect():
             pass
 
@@ -153,7 +200,12 @@ async def _run(raw: Any, steps: Steps[_T]) -> _T:
             result: _T = finished.value
             return result
         if isinstance(step, Do):
-            await raw.executemany(step.text, step.rows)
+            if step.statement.table is not None and len(step.rows) >= COPY_ROWS:
+                await raw.copy_records_to_table(
+                    step.statement.table, columns=step.statement.columns, records=step.rows
+                )
+            else:
+                await raw.executemany(step.statement.text, step.rows)
             answer = None
         else:
             answer = await raw.fetch(step.text, *step.parameters)

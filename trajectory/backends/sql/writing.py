@@ -27,7 +27,7 @@ from trajectory.backends.sql.rows import (
     trajectory_rows,
     turn_rows,
 )
-from trajectory.backends.sql.statements import TURNS, Row, Select, Statements
+from trajectory.backends.sql.statements import TURNS, Insert, Row, Select, Statements
 from trajectory.errors import BatchRejectedError, ConflictError, TurnKey
 from trajectory.merge import (
     bare_trajectory,
@@ -47,7 +47,7 @@ _T = TypeVar("_T")
 class Do(NamedTuple):
     """Run a statement for each row; nothing is sent back."""
 
-    text: str
+    statement: Insert
     rows: Sequence[Row]
 
 
@@ -103,11 +103,10 @@ def write_steps(
     if careful:
         turns, facts = yield from _new(statements, batch)
     for insert, rows in turn_rows(statements, turns):
-        yield Do(insert.text, rows)
+        yield Do(insert, rows)
     for table in {fact_table(fact): None for fact in facts}:
         rows_ = [fact_row(fact) for fact in facts if fact_table(fact) is table]
-        insert, rows = bound(statements, table, rows_)
-        yield Do(insert.text, rows)
+        yield Do(*bound(statements, table, rows_))
     return written
 
 
@@ -141,8 +140,7 @@ def _trajectories(
                 written.differing.append((each.id, differing))
     new = [each for id_, each in merged.items() if id_ not in stored]
     if new:
-        insert, rows = trajectory_rows(statements, new)
-        yield Do(insert.text, rows)
+        yield Do(*trajectory_rows(statements, new))
     for id_, before in stored.items():
         if merged[id_] != before:
             yield _update(statements, before, merged[id_])
@@ -154,7 +152,7 @@ def _update(statements: Statements, before: Trajectory, after: Trajectory) -> Do
     changed = {name: value for name, value in new.items() if old.get(name) != value}
     update = statements.update_trajectory(frozenset(changed))
     values = [*(changed[name] for name in update.columns[:-1]), after.id]
-    return Do(update.text, [update.bind(values)])
+    return Do(update, [update.bind(values)])
 
 
 def _new(statements: Statements, batch: Batch) -> Steps[tuple[list[Turn], list[Fact]]]:
