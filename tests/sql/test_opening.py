@@ -51,6 +51,7 @@ async def opening(url: str) -> TrajectoryError:
         (f"postgresql://user:{SECRET}@host:notaport/db", "not a database URL"),
         (f"postgresql://user:{SECRET}@host", "names no database"),
         (f"postgresql://user:{SECRET}@host/db?colour=red", "option colour is unknown"),
+        (f"postgresql://user:x@{SECRET}@host/db", "more than one @"),
         ("sqlite://host/file.db", "names a host"),
         ("sqlite:///file.db?mode=ro", "takes no options"),
     ],

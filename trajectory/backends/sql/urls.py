@@ -73,6 +73,10 @@ def _postgresql(url: sa.URL, given: str) -> sa.URL:
     if "password" in query:
         url = url.set(password=str(query.pop("password")))
     url = url.set(query=query)
+    if "@" in (url.host or ""):  # a part of the password, which would be shown as the host
+        raise ConfigurationError(
+            f"{mask(given)} has more than one @; percent-encode those of the password as %40"
+        )
     if not url.database:
         raise ConfigurationError(f"{mask(given)} names no database; write {_example('postgresql')}")
     known = {*_ASYNCPG, *_SERVER_SETTINGS, *_CERTIFICATES}
