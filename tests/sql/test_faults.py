@@ -46,14 +46,16 @@ async def test_a_cancelled_write_is_whole_or_not_there_and_the_next_one_works(
     chance = random.Random(7)
     question = Question(question_text="q", effort_level="low")
     outcomes = set()
+    took = 0.01
     for _ in range(100):
         id_ = uuid7()
         batch = Batch(turns=tuple(a_turn(id_, n, questions=[question]) for n in range(10)))
         writing = asyncio.create_task(backend.write(batch))
-        for _ in range(chance.randrange(1, 30)):
-            await asyncio.sleep(0)
         if chance.random() < 0.5:
-            await asyncio.sleep(chance.uniform(0, 0.004))
+            for _ in range(chance.choice([0, 1, 2, 3, 5, 8, 13, 21])):
+                await asyncio.sleep(0)
+        else:
+            await asyncio.sleep(chance.uniform(0, 1.2 * took))
         writing.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await writing
@@ -64,6 +66,9 @@ async def test_a_cancelled_write_is_whole_or_not_there_and_the_next_one_works(
         stored = await turns_of(backend, ids=(id_,))
         outcomes.add(len(stored))
         await backend.write(batch)  # again by key, after an unknown outcome
+        began = time.monotonic()
+        await backend.write(Batch(turns=tuple(a_turn(number=n) for n in range(10))))
+        took = time.monotonic() - began
         stored = await turns_of(backend, ids=(id_,))
         assert [turn.questions for turn in stored] == [(question,)] * 10
     assert outcomes == {0, 10}
