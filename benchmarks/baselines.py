@@ -4,51 +4,55 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-import time
 from datetime import UTC, datetime
+from time import perf_counter
+from typing import Any
 
-from benchmarks.work import FIELDS, PROMPT, RESPONSE, Figures, database
+from benchmarks.work import FIELDS, PROMPT, RESPONSE, Figures
 from trajectory.ids import uuid7
 
 BATCH = 100
-COLUMNS = (
-    "trajectory_id",
-    "turn_number",
-    "prompt",
-    "response",
-    "token_count",
-    "latency_ms",
-    "created_at",
+COLUMNS = ("trajectory_id", "turn_number", "prompt", "response", "created_at", *FIELDS)
+INSERT = (
+    f"INSERT INTO trajectory_turns ({', '.join(COLUMNS)})"  # noqa: S608 - constants
+    f" VALUES ({', '.join('?' * len(COLUMNS))})"
 )
-INSERT = f"INSERT INTO trajectory_turns ({', '.join(COLUMNS)}) VALUES (?, ?, ?, ?, ?, ?, ?)"  # noqa: S608
 
 
-def bare_sqlite3(turns: int, *, wal: bool) -> Figures:
-    """Insert ready tuples with `executemany` of the standard library, a transaction a batch."""
+def _rows(start: int, turns: int, id_: Any, now: Any) -> list[tuple[Any, ...]]:
+    tokens, latency, model = FIELDS.values()
+    return [
+        (id_, number, PROMPT, RESPONSE, now, tokens, latency, model)
+        for number in range(start, min(start + BATCH, turns))
+    ]
+
+
+def bare_sqlite3(turns: int, *, target: str) -> Figures:
+    """Insert tuples with `executemany` of the standard library, a transaction a batch.
+
+    The table is the library's own, and so are the order of the keys, the pragmas of the
+    connection and BEGIN IMMEDIATE.
+    """
     id_, now = uuid7().hex, "2026-01-01 00:00:00.000000"
-    with database(wal=wal) as path:
-        connection = sqlite3.connect(path, isolation_level=None)
-        connection.execute("PRAGMA foreign_keys=ON")
-        connection.execute(f"PRAGMA synchronous={'NORMAL' if wal else 'FULL'}")
-        connection.execute("INSERT INTO trajectories (id, created_at) VALUES (?, ?)", (id_, now))
-        began = time.perf_counter()
-        for start in range(0, turns, BATCH):
-            numbers = range(start, min(start + BATCH, turns))
-            rows = [
-                (id_, n, PROMPT, RESPONSE, FIELDS["token_count"], FIELDS["latency_ms"], now)
-                for n in numbers
-            ]
-            connection.execute("BEGIN IMMEDIATE")
-            connection.executemany(INSERT, rows)
-            connection.execute("COMMIT")
-        seconds = time.perf_counter() - began
-        connection.close()
-    return {"turns_per_s": turns / seconds}
+    connection = sqlite3.connect(target, isolation_level=None)
+    wal = connection.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
+    connection.execute("PRAGMA foreign_keys=ON")
+    connection.execute(f"PRAGMA synchronous={'NORMAL' if wal else 'FULL'}")
+    connection.execute("INSERT INTO trajectories (id, created_at) VALUES (?, ?)", (id_, now))
+    began = perf_counter()
+    for start in range(0, turns, BATCH):
+        rows = _rows(start, turns, id_, now)
+        connection.execute("BEGIN IMMEDIATE")
+        connection.executemany(INSERT, rows)
+        connection.execute("COMMIT")
+    seconds = perf_counter() - began
+    connection.close()
+    return {"turns": turns, "turns_per_s": turns / seconds}
 
 
-def bare_copy(turns: int, *, url: str) -> Figures:
-    """Copy ready tuples with asyncpg's binary COPY, a transaction a batch."""
-    return asyncio.run(_copy(turns, url))
+def bare_copy(turns: int, *, target: str) -> Figures:
+    """Copy tuples with asyncpg's binary COPY, a transaction a batch."""
+    return asyncio.run(_copy(turns, target))
 
 
 async def _copy(turns: int, url: str) -> Figures:
@@ -57,13 +61,10 @@ async def _copy(turns: int, url: str) -> Figures:
     id_, now = uuid7(), datetime.now(UTC)
     connection = await asyncpg.connect(url)
     await connection.execute("INSERT INTO trajectories (id, created_at) VALUES ($1, $2)", id_, now)
-    began = time.perf_counter()
+    began = perf_counter()
     for start in range(0, turns, BATCH):
-        rows = [
-            (id_, n, PROMPT, RESPONSE, FIELDS["token_count"], FIELDS["latency_ms"], now)
-            for n in range(start, min(start + BATCH, turns))
-        ]
+        rows = _rows(start, turns, id_, now)
         await connection.copy_records_to_table("trajectory_turns", records=rows, columns=COLUMNS)
-    seconds = time.perf_counter() - began
+    seconds = perf_counter() - began
     await connection.close()
-    return {"turns_per_s": turns / seconds}
+    return {"turns": turns, "turns_per_s": turns / seconds}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import time
+from time import perf_counter
 
 from benchmarks.work import (
     FIELDS,
@@ -12,29 +12,12 @@ from benchmarks.work import (
     Figures,
     Ticker,
     caller_figures,
-    database,
+    steadily,
 )
 from trajectory import TrajectoryLogger, Turn
 from trajectory.ids import uuid7
 
-
-def log_turn(turns: int) -> Figures:
-    """Log at the default settings, as an agent does that never outruns the writer."""
-    with database(wal=True) as path:
-        return asyncio.run(_calls(path, turns))
-
-
-async def _calls(path: str, turns: int) -> Figures:
-    async with TrajectoryLogger(path) as logger:
-        run = await logger.start_trajectory()
-        calls = []
-        for number in range(turns):
-            before = time.perf_counter()
-            await run.log_turn(PROMPT, RESPONSE, **FIELDS)
-            calls.append(time.perf_counter() - before)
-            if number % 50 == 49:
-                await logger.flush()
-    return caller_figures(calls)
+STALL_PER_S = 10_000
 
 
 def queue_put(turns: int) -> Figures:
@@ -46,41 +29,68 @@ async def _puts(turns: int) -> Figures:
     queue: asyncio.Queue[Turn] = asyncio.Queue()
     id_ = uuid7()
     calls = []
-    for number in range(turns):
-        before = time.perf_counter()
+    for number in range(1, turns + 1):
+        before = perf_counter()
         await queue.put(
             Turn(trajectory_id=id_, turn_number=number, prompt=PROMPT, response=RESPONSE, **FIELDS)
         )
-        calls.append(time.perf_counter() - before)
+        calls.append(perf_counter() - before)
     return caller_figures(calls)
 
 
-def stall(turns: int, *, logging: bool, per_s: int = 10_000) -> Figures:
-    """Make so many turns a second, in bursts each ms, and log them or not."""
-    with database(wal=True) as path:
-        return asyncio.run(_paced(path, turns, per_s, logging=logging))
+def log_turn(
+    turns: int, *, target: str, pause_every: int = 0, made_before: bool = False
+) -> Figures:
+    """Log at the default settings, with the making of the turn or without.
+
+    `pause_every` waits, outside the timing, until all is stored: an agent that never outruns the
+    writer. Without it the calls wait for room once the buffer is full, which counts.
+    """
+    return asyncio.run(_calls(target, turns, pause_every, made_before=made_before))
 
 
-async def _paced(path: str, turns: int, per_s: int, *, logging: bool) -> Figures:
-    burst = per_s // 1000
-    ticker = Ticker()
-    async with TrajectoryLogger(path) as logger:
+async def _calls(target: str, turns: int, pause_every: int, *, made_before: bool) -> Figures:
+    async with TrajectoryLogger(target) as logger:
         run = await logger.start_trajectory()
-        ticking = asyncio.create_task(ticker.run())
-        began = time.perf_counter()
-        for number in range(turns // burst):
-            for place in range(burst):
-                if logging:
-                    await run.log_turn(PROMPT, RESPONSE, **FIELDS)
-                else:
-                    Turn(
-                        trajectory_id=run.id,
-                        turn_number=number * burst + place,
-                        prompt=PROMPT,
-                        response=RESPONSE,
-                        **FIELDS,
-                    )
-            await asyncio.sleep(max(0, began + (number + 1) / 1000 - time.perf_counter()))
-        seconds = time.perf_counter() - began
-        ticking.cancel()
-    return {"turns_per_s": turns / seconds, **ticker.figures()}
+        await logger.flush()
+        calls = []
+        for number in range(1, turns + 1):
+            if made_before:
+                turn = Turn(
+                    trajectory_id=run.id,
+                    turn_number=number,
+                    prompt=PROMPT,
+                    response=RESPONSE,
+                    **FIELDS,
+                )
+                before = perf_counter()
+                await logger.log_turn(turn)
+            else:
+                before = perf_counter()
+                await run.log_turn(PROMPT, RESPONSE, **FIELDS)
+            calls.append(perf_counter() - before)
+            if pause_every and number % pause_every == 0:
+                await logger.flush()
+    return {"turns": turns, **caller_figures(calls)}
+
+
+def stall(turns: int, *, target: str, logging: bool) -> Figures:
+    """Run a loop that logs so many turns a second, or does nothing in their place."""
+    return asyncio.run(_paced(target, turns, logging=logging))
+
+
+async def _paced(target: str, turns: int, *, logging: bool) -> Figures:
+    async with TrajectoryLogger(target) as logger:
+        run = await logger.start_trajectory()
+        await logger.flush()
+
+        async def log(_number: int) -> None:
+            await run.log_turn(PROMPT, RESPONSE, **FIELDS)
+
+        async def nothing(_number: int) -> None:
+            pass
+
+        async with Ticker() as ticker:
+            seconds = await steadily(log if logging else nothing, turns, STALL_PER_S)
+    logged = turns if logging else 0
+    return {"turns": logged, "offered_per_s": turns / seconds, **ticker.figures()}
