@@ -31,12 +31,14 @@ from trajectory.values import (
     clean_text,
     freeze_json,
     is_storable,
+    text_bytes,
 )
 
 CLEANED_KEY = "trajectory.cleaned"
 """The metadata key that lists the fields whose text was cleaned."""
 
 _EMPTY = FrozenDict()
+_MAX_INDEXED_BYTES = 1024
 _PLAIN = frozenset({int, float, bool, type(None), UUID, datetime, tuple})
 
 
@@ -63,6 +65,12 @@ def no_metadata() -> FrozenDict:
     return _EMPTY  # a plain default would be deep-copied for every turn
 
 
+def _fits_an_index(value: str) -> str:
+    if text_bytes(value) > _MAX_INDEXED_BYTES:
+        raise ValueError(f"takes more than {_MAX_INDEXED_BYTES} bytes of UTF-8")
+    return value
+
+
 def _object(value: Any) -> FrozenDict:
     if not isinstance(value, FrozenDict):
         raise ValueError("must be an object (a dict)")  # noqa: TRY004 - Pydantic wants ValueError
@@ -83,6 +91,8 @@ Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 TurnNumber = Annotated[int, Field(ge=0, le=2**31 - 1)]
 Position = Annotated[int, Field(ge=0, le=INT64_MAX)]
 Label = Annotated[str, Field(max_length=1024)]
+IndexedLabel = Annotated[Label, AfterValidator(_fits_an_index)]
+"""A label that is searched by. Postgres takes 2.7 kB in an index, and one index has two of them."""
 Source = Annotated[str, Field(min_length=1, max_length=255)]
 
 

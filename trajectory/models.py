@@ -12,6 +12,7 @@ from pydantic import Field
 from trajectory.door import (
     Amount,
     Count,
+    IndexedLabel,
     Instant,
     Label,
     Number,
@@ -121,7 +122,7 @@ class Question(Value):
 class Violation(Value):
     """A user preference that a response broke. `source` and `position`: as for `Question`."""
 
-    preference_name: Label
+    preference_name: IndexedLabel
     expected: str | None = None
     actual: str | None = None
     severity: Severity
@@ -179,12 +180,12 @@ class Trajectory(Value):
     """
 
     id: UUID = Field(default_factory=uuid7)
-    spec_id: Label | None = None
-    agent_name: Label | None = None
+    spec_id: IndexedLabel | None = None
+    agent_name: IndexedLabel | None = None
     agent_version: Label | None = None
-    run_id: Label | None = None
-    session_id: Label | None = None
-    user_id: Label | None = None
+    run_id: IndexedLabel | None = None
+    session_id: IndexedLabel | None = None
+    user_id: IndexedLabel | None = None
     parent_trajectory_id: UUID | None = None
     root_trajectory_id: UUID | None = None
     status: TrajectoryStatus | None = TrajectoryStatus.RUNNING

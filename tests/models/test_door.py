@@ -415,3 +415,13 @@ def refusal(factory: Any, fields: dict[str, Any]) -> InvalidTurnError | None:
     except InvalidTurnError as error:
         return error
     return None
+
+
+@pytest.mark.parametrize("name", ["spec_id", "agent_name", "run_id", "session_id", "user_id"])
+def test_what_is_indexed_is_measured_in_bytes(name: str) -> None:
+    """Postgres refuses more, in an index; what one backend refuses, all do."""
+    TrajectoryFactory(**{name: "é" * 512})
+    with pytest.raises(InvalidTurnError, match=rf"Trajectory\.{name}: takes more than 1024 bytes"):
+        TrajectoryFactory(**{name: "é" * 513})
+    with pytest.raises(InvalidTurnError, match=r"preference_name: takes more than 1024 bytes"):
+        ViolationFactory(preference_name="é" * 513)

@@ -13,6 +13,7 @@ import time
 import traceback
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import asyncpg
@@ -119,20 +120,41 @@ async def test_a_full_disk_counts_as_unavailable_and_loses_nothing(tmp_path: Pat
     await backend.close()
 
 
-async def test_a_terminated_connection_is_replaced(postgres_url: str) -> None:
+async def test_connections_that_the_server_closed_cost_no_batch(postgres_url: str) -> None:
+    """Invariant: after a restart a full pool is renewed at the first use, not one failure each."""
     backend = SqlBackend(postgres_url)
     await backend.open()
-    await backend.write(Batch(turns=(a_turn(),)))
+    idle: list[Any] = []
+    async with contextlib.AsyncExitStack() as stack:
+        engines = [backend._transport._writers, *[backend._transport.readers] * 4]
+        for engine in engines:
+            connection = await stack.enter_async_context(engine.connect())
+            idle.append((await connection.get_raw_connection()).driver_connection)
     await asyncio.to_thread(
         postgres.execute,
         postgres_url,
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+        "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity "
         "WHERE datname = current_database() AND pid <> pg_backend_pid()",
     )
-    with pytest.raises(BackendUnavailableError):
-        await backend.write(Batch(turns=(a_turn(),)))
+    async with asyncio.timeout(10):
+        while not all(raw.is_closed() for raw in idle):
+            await asyncio.sleep(0.01)
     await backend.write(Batch(turns=(a_turn(),)))
-    assert len(await turns_of(backend)) == 2
+    assert len(await turns_of(backend)) == 1
+    await backend.close()
+
+
+async def test_a_label_that_no_index_takes_is_refused_alone(postgres_url: str) -> None:
+    """Postgres takes less in an index than in a column; that is no reason to stop."""
+    chance = random.Random(7)
+    label = "".join(chr(chance.randrange(0x4E00, 0x9FFF)) for _ in range(1024))
+    # Past the door, which refuses it.
+    start = Trajectory.model_construct(**{**Trajectory().__dict__, "run_id": label})
+    backend = SqlBackend(postgres_url)
+    await backend.open()
+    with pytest.raises(BatchRejectedError, match="54000"):
+        await backend.write(Batch(starts=(start,)))
+    await backend.write(Batch(turns=(a_turn(),)))
     await backend.close()
 
 
@@ -177,7 +199,6 @@ async def test_the_dispatcher_rides_over_a_terminated_connection(postgres_url: s
             )
         await run.log_turn("p", "r")
         assert await logger.flush() == (6, 0, 0)
-        assert logger.statistics().retries >= 1
 
 
 async def test_a_frozen_server_fails_within_the_command_timeout(postgres_url: str) -> None:

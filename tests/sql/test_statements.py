@@ -9,7 +9,15 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from trajectory import Batch, ConflictError, Message, Question, Turn
+from trajectory import (
+    Batch,
+    ConflictError,
+    Message,
+    Question,
+    Trajectory,
+    TrajectoryEnd,
+    Turn,
+)
 from trajectory.backends.sql import SqlBackend
 from trajectory.backends.sql.schema import Base
 from trajectory.backends.sql.transports import COPY_ROWS
@@ -42,6 +50,26 @@ async def test_a_shape_is_compiled_once(backend: SqlBackend) -> None:
     assert len(await turns_of(backend)) == 510
 
 
+async def test_starts_and_ends_are_compiled_once(backend: SqlBackend) -> None:
+    """However many there are, and however often they come."""
+
+    async def runs(number: int) -> None:
+        starts = tuple(Trajectory(spec_id="s") for _ in range(number))
+        turns = tuple(a_turn(start.id) for start in starts)
+        ends = tuple(TrajectoryEnd(trajectory_id=each.id, status="completed") for each in starts)
+        await backend.write(Batch(starts=starts, turns=turns))
+        await backend.write(Batch(turns=turns))  # compared with what is stored
+        await backend.write(Batch(ends=ends))
+        assert await backend.delete_trajectories([each.id for each in starts]) == number
+
+    for number in (1, 2, 4, 8):
+        await runs(number)
+    compiled = backend._statements.compiled
+    for number in range(1, 9):
+        await runs(number)
+    assert backend._statements.compiled == compiled
+
+
 async def test_a_batch_is_one_transaction_and_one_insert_a_table(tmp_path: Path) -> None:
     backend = SqlBackend(str(tmp_path / "t.db"))
     await backend.open()
@@ -69,7 +97,7 @@ async def test_a_batch_is_as_few_statements_on_postgres(postgres_url: str) -> No
     id_ = uuid7()
     await backend.write(batch(id_, 0))
     seen: list[Any] = []
-    async with backend._transport.readers.connect() as connection:
+    async with backend._transport._writers.connect() as connection:
         raw: Any = (await connection.get_raw_connection()).driver_connection
         raw.add_query_logger(seen.append)
     seen.clear()

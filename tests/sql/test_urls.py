@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from importlib import util
+from pathlib import Path
 
 import pytest
 from sqlalchemy import make_url
@@ -141,9 +142,19 @@ async def test_a_certificate_that_is_not_there_is_named_at_open() -> None:
 def test_what_a_place_is_called_does_not_hang_on_how_it_is_reached() -> None:
     """A journal is found by it again, after a change of a timeout as well."""
     plain = open_backend("postgresql://u@h/db?search_path=mine").capabilities.identity
-    assert plain == "postgresql://u@h/db?search_path=mine"
+    assert plain == "postgresql://u@h:5432/db?search_path=mine"
     reached = "postgres://u:pw@h/db?search_path=mine&command_timeout=5&sslmode=prefer"
-    assert open_backend(reached).capabilities.identity == plain.replace("u@", "u:***@")
+    assert open_backend(reached).capabilities.identity == plain
+
+
+def test_one_file_has_one_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its journal is found from any folder, and through a link."""
+    (tmp_path / "linked").symlink_to(tmp_path / "folder")
+    (tmp_path / "folder").mkdir()
+    monkeypatch.chdir(tmp_path)
+    ways = ["folder/t.db", "./folder/../folder/t.db", "sqlite:///linked/t.db"]
+    names = {open_backend(way).capabilities.identity for way in ways}
+    assert names == {str(tmp_path / "folder" / "t.db")}
 
 
 @pytest.mark.parametrize(
@@ -170,7 +181,7 @@ def test_no_representation_shows_a_password(where: str) -> None:
     logger = TrajectoryLogger(f"postgresql://{where}")
     for text in (repr(backend), repr(logger), repr(backend.capabilities), str(vars(backend))):
         assert SECRET not in text
-    assert backend.capabilities.identity == "postgresql://u:***@host/db"
+    assert backend.capabilities.identity == "postgresql://u@host:5432/db"
 
 
 def test_a_driver_that_can_t_be_found_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from collections.abc import AsyncIterator, Sequence
 from typing import Any, Self
 from uuid import UUID
@@ -72,10 +73,10 @@ class SqlBackend:
         if not isinstance(self._transport, SqliteTransport):
             where = place(identity(self._url))
             return Capabilities(survives=Survives.POWER_LOSS, identity=where)
-        if self._transport.is_memory:
+        if self._transport.path is None:
             return Capabilities(survives=Survives.NOTHING)
         survives = Survives.PROCESS_CRASH if self._wal else Survives.POWER_LOSS
-        return Capabilities(survives=survives, identity=self._where)
+        return Capabilities(survives=survives, identity=os.path.realpath(self._transport.path))
 
     async def open(self) -> None:
         """Connect, and check the schema; a new SQLite file gets it."""

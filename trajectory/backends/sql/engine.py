@@ -98,17 +98,28 @@ def _begin(connection: sa.Connection) -> None:
     connection.exec_driver_sql("BEGIN")
 
 
-def postgresql(url: sa.URL) -> AsyncEngine:
-    """Make the engine for a Postgres server: one connection writes, a few read."""
+def postgresql(url: sa.URL, connections: int) -> AsyncEngine:
+    """Make an engine for a Postgres server, of so many connections at most."""
     plain, arguments = connect_arguments(url)
-    return create_async_engine(
+    engine = create_async_engine(
         plain,
-        pool_size=5,
+        pool_size=connections,
         max_overflow=0,
         hide_parameters=True,
         json_serializer=dump_json,
         connect_args={"command_timeout": COMMAND_TIMEOUT_S, "timeout": 10, **arguments},
     )
+    sa.event.listen(engine.sync_engine, "checkout", _refuse_closed)
+    return engine
+
+
+def _refuse_closed(connection: Any, _record: Any, _proxy: Any) -> None:
+    """Renew the pool when the server has closed a connection in it: a look, no round trip.
+
+    Else each connection of before a restart would cost a failed batch.
+    """
+    if connection.driver_connection.is_closed():
+        raise sa.exc.InvalidatePoolError
 
 
 def is_memory(url: sa.URL) -> bool:

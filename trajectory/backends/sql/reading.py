@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import json
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
+from uuid import UUID
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -26,12 +28,13 @@ class Reader:
     def __init__(self, transport: Transport, where: str) -> None:
         self._transport = transport
         self._where = where
+        self._dialect: str = transport.dialect.name
 
     async def trajectories(self, query: TrajectoryQuery) -> AsyncIterator[Trajectory]:
         """Stream trajectories in the query's order."""
         table = TRAJECTORIES
         order = (table.c.created_at, table.c.id)
-        conditions = _conditions(query, table.c.id, table.c.created_at)
+        conditions = _conditions(query, table.c.id, table.c.created_at, self._dialect)
         left = query.limit
         after: Any = query.after
         while left is None or left > 0:
@@ -50,7 +53,7 @@ class Reader:
     async def turns(self, query: TurnQuery) -> AsyncIterator[Turn]:
         """Stream turns, each with its children and all its facts, in the query's order."""
         order = (TURNS.c.trajectory_id, TURNS.c.turn_number)
-        conditions = _conditions(query, TURNS.c.trajectory_id, TURNS.c.created_at)
+        conditions = _conditions(query, TURNS.c.trajectory_id, TURNS.c.created_at, self._dialect)
         left = query.limit
         after: Any = query.after
         while left is None or left > 0:
@@ -115,16 +118,27 @@ def _literal(key: tuple[Any, ...]) -> Any:
 
 
 def _conditions(
-    query: TurnQuery | TrajectoryQuery, id_: sa.ColumnElement[Any], created_at: sa.Column[Any]
+    query: TurnQuery | TrajectoryQuery,
+    id_: sa.ColumnElement[Any],
+    created_at: sa.Column[Any],
+    dialect: str,
 ) -> list[sa.ColumnElement[bool]]:
     conditions: list[sa.ColumnElement[bool]] = []
     if query.ids is not None:
-        conditions.append(id_.in_(query.ids))
+        conditions.append(_among(id_, query.ids, dialect))
     if query.since is not None:
         conditions.append(created_at >= query.since)
     if query.until is not None:
         conditions.append(created_at < query.until)
     return conditions
+
+
+def _among(id_: sa.ColumnElement[Any], ids: Sequence[UUID], dialect: str) -> Any:
+    """Say that an id is one of many, in one parameter: statements take only so many."""
+    if dialect == "postgresql":
+        return id_ == sa.any_(sa.literal(list(ids), sa.ARRAY(sa.Uuid)))
+    listed = sa.func.json_each(json.dumps([each.hex for each in ids])).table_valued("value")
+    return id_.in_(sa.select(sa.cast(listed.c.value, sa.Text)))
 
 
 def _page(

@@ -8,7 +8,7 @@ the columns that a batch uses: unused nullable ones cost nothing unless they are
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple, TypeVar, cast
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -26,6 +26,7 @@ from trajectory.errors import TurnKey
 
 Row = Sequence[Any]
 Processor = Callable[[Any], Any]
+_Key = TypeVar("_Key", UUID, TurnKey)
 
 
 class Insert(NamedTuple):
@@ -44,6 +45,14 @@ class Insert(NamedTuple):
         for index, process in self.processors:
             row[index] = process(row[index])
         return row
+
+
+class _Compiled(NamedTuple):
+    """A SELECT or DELETE by a number of keys, without them."""
+
+    text: str
+    names: tuple[str, ...]
+    processors: tuple[tuple[int, Processor], ...]
 
 
 class Select(NamedTuple):
@@ -99,6 +108,7 @@ class Statements:
         self._dialect = dialect
         self._inserts: dict[tuple[str, frozenset[str]], Insert] = {}
         self._updates: dict[frozenset[str], Insert] = {}
+        self._selects: dict[tuple[str, str, int], _Compiled] = {}
         self.compiled = 0
         """How many statements were compiled; at rest it doesn't grow."""
 
@@ -155,40 +165,65 @@ class Statements:
     def trajectories(self, ids: Sequence[UUID]) -> Select:
         """Give the SELECT of some trajectories, locked against other writers."""
         table = TRAJECTORIES
-        statement = sa.select(table).where(table.c.id.in_(ids)).with_for_update()
-        return self._select(statement, table, self._ids(ids))
+
+        def make(keys: list[UUID]) -> Any:
+            return sa.select(table).where(table.c.id.in_(keys)).with_for_update()
+
+        keys = _padded(ids)
+        return self._by_keys("select", table, keys, make, self._ids(keys))
 
     def of_turns(self, table: sa.Table, keys: Sequence[TurnKey]) -> Select:
         """Give the SELECT of all rows of a table that belong to some turns, in key order."""
-        key = sa.tuple_(table.c.trajectory_id, table.c.turn_number)
-        statement = sa.select(table).where(key.in_(keys)).order_by(*table.primary_key)
-        ids = self._ids([id_ for id_, _number in keys])
-        numbers = (number for _id, number in keys)
-        pairs = zip(ids, numbers, strict=True)
-        return self._select(statement, table, tuple(value for pair in pairs for value in pair))
+
+        def make(keys: list[TurnKey]) -> Any:
+            key = sa.tuple_(table.c.trajectory_id, table.c.turn_number)
+            return sa.select(table).where(key.in_(keys)).order_by(*table.primary_key)
+
+        padded = _padded(keys)
+        ids = self._ids([id_ for id_, _number in padded])
+        pairs = zip(ids, (number for _id, number in padded), strict=True)
+        parameters = tuple(value for pair in pairs for value in pair)
+        return self._by_keys("select", table, padded, make, parameters)
 
     def delete(self, ids: Sequence[UUID]) -> Select:
         """Give the DELETE of some trajectories, which returns their ids."""
         table = TRAJECTORIES
-        statement = sa.delete(table).where(table.c.id.in_(ids)).returning(table.c.id)
-        return self._select(statement, table, self._ids(ids), ("id",))
+
+        def make(keys: list[UUID]) -> Any:
+            return sa.delete(table).where(table.c.id.in_(keys)).returning(table.c.id)
+
+        keys = _padded(ids)
+        return self._by_keys("delete", table, keys, make, self._ids(keys))
 
     def _ids(self, ids: Iterable[UUID]) -> Row:
         process = TRAJECTORIES.c.id.type.dialect_impl(self._dialect).bind_processor(self._dialect)
         return tuple(ids) if process is None else tuple(process(id_) for id_ in ids)
 
-    def _select(
+    def _by_keys(
         self,
-        statement: Any,
+        verb: str,
         table: sa.Table,
+        keys: list[_Key],
+        make: Callable[[list[_Key]], Any],
         parameters: Row,
-        names: tuple[str, ...] | None = None,
     ) -> Select:
-        # Compiled each time: it depends on the number of keys, and stands on no hot path.
-        compiled = statement.compile(
-            dialect=self._dialect, compile_kwargs={"render_postcompile": True}
-        )
-        self.compiled += 1
-        names = names or tuple(column.name for column in table.c)
-        processors = self._processors(table, names, binding=False)
-        return Select(str(compiled), parameters, names, processors)
+        place = (verb, table.name, len(keys))
+        found = self._selects.get(place)
+        if found is None:
+            statement = make(keys)
+            compiled = statement.compile(
+                dialect=self._dialect, compile_kwargs={"render_postcompile": True}
+            )
+            self.compiled += 1
+            names = tuple(statement.exported_columns.keys())
+            processors = self._processors(table, names, binding=False)
+            found = self._selects[place] = _Compiled(str(compiled), names, processors)
+        return Select(found.text, parameters, found.names, found.processors)
+
+
+def _padded(given: Sequence[_Key]) -> list[_Key]:
+    """Repeat the last key up to a power of two: so few texts serve any number of keys."""
+    keys = list(given)
+    missing = (1 << (len(keys) - 1).bit_length()) - len(keys)
+    keys.extend(keys[-1:] * missing)
+    return keys

@@ -35,7 +35,7 @@ _GONE = (
     "TargetServerAttributeNotMatched",
 )
 _AWAY_STATES = ("08", "53", "57P", "40001", "40P01", "25006", "55P03")
-_CONTENT_STATES = ("22", "23")
+_CONTENT_STATES = ("22", "23", "54")  # 54: too long for an index, or for the server at all
 _AWAY = {
     "SQLITE_BUSY": "another connection holds the lock of the file",
     "SQLITE_FULL": "no room is left on the disk; make some",

@@ -35,28 +35,23 @@ class SqliteTransport:
 
     def __init__(self, url: sa.URL) -> None:
         # Absolute, as it is to the engines: the program may change its folder later.
-        self._path = None if engines.is_memory(url) else Path(url.database or "").absolute()
+        self.path = None if engines.is_memory(url) else Path(url.database or "").absolute()
         self._writers = engines.sqlite_writer(url)
-        self.readers = self._writers if self._path is None else engines.sqlite_readers(url)
+        self.readers = self._writers if self.path is None else engines.sqlite_readers(url)
         self.read_lock: asyncio.Lock | None = None
         self.dialect = self._writers.dialect
         self._connection: AsyncConnection | None = None
         self._file: _File | None = None
         self.is_new = True
 
-    @property
-    def is_memory(self) -> bool:
-        """Whether the database is gone with its connection."""
-        return self._path is None
-
     async def connect(self) -> None:
         """Open the file, making it if need be."""
-        if self._path is None:
+        if self.path is None:
             self.read_lock = asyncio.Lock()  # made here, since a lock belongs to its event loop
         else:
-            self.is_new = await asyncio.to_thread(engines.prepare_file, self._path)
+            self.is_new = await asyncio.to_thread(engines.prepare_file, self.path)
             self._connection = await self._writers.connect()
-            self._file = _File(self._path)
+            self._file = _File(self.path)
 
     async def migrate(self, work: Callable[[sa.Connection], Any]) -> None:
         """Run work on the schema, on the connection that writes."""
@@ -153,29 +148,30 @@ def _transaction(
 
 
 class PostgresTransport:
-    """A Postgres server, through asyncpg."""
+    """A Postgres server, through asyncpg. Readers never take the connection that writes."""
 
     read_lock = None
 
     def __init__(self, url: sa.URL) -> None:
         self._url = url
-        self.readers = engines.postgresql(url)
-        self.dialect = self.readers.dialect
+        self._writers = engines.postgresql(url, 1)
+        self.readers = engines.postgresql(url, 4)
+        self.dialect = self._writers.dialect
 
     async def connect(self) -> None:
         """Reach the server once, so that a wrong URL is found at `open`."""
         await asyncio.to_thread(check_files, self._url)
-        async with self.readers.connect():
+        async with self._writers.connect():
             pass
 
     async def migrate(self, work: Callable[[sa.Connection], Any]) -> None:
         """Run work on the schema."""
-        async with self.readers.connect() as connection:
+        async with self._writers.connect() as connection:
             await connection.run_sync(work)
 
     async def transact(self, make: Callable[[], Steps[_T]]) -> _T:
         """Run steps in a transaction. A connection whose state is unknown is thrown away."""
-        async with self.readers.connect() as connection:
+        async with self._writers.connect() as connection:
             raw: Any = (await connection.get_raw_connection()).driver_connection
             try:
                 async with raw.transaction():
@@ -188,6 +184,7 @@ class PostgresTransport:
 
     async def close(self) -> None:
         """Close all connections."""
+        await self._writers.dispose()
         await self.readers.dispose()
 
 

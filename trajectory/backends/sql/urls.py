@@ -164,7 +164,14 @@ def check_files(url: sa.URL) -> None:
 def identity(url: sa.URL) -> sa.URL:
     """Leave out of a URL what doesn't decide where its turns are: how to connect, how to wait."""
     where = {"host", "port", "search_path", "options"}
-    return url.difference_update_query(url.query.keys() - where)
+    return sa.URL.create(
+        url.drivername,
+        username=url.username,
+        host=url.host,
+        port=url.port or (5432 if url.host else None),
+        database=url.database,
+        query=url.difference_update_query(url.query.keys() - where).query,
+    )
 
 
 def mask(url: str) -> str:
