@@ -42,7 +42,7 @@ _AWAY = {
     "SQLITE_IOERR": "the disk could not be read or written",
     "53300": "the server takes no more connections; close some, or raise max_connections",
 }
-_TODO = {
+_ADVICE = {
     "28": "check the user and password in the URL",
     "3D": "create the database first, or check its name in the URL",
     "42": "run `trajectory db check`",
@@ -85,7 +85,7 @@ def translate(error: Exception, where: str) -> TrajectoryError:
     elif _is_content(original, code):
         ours = BatchRejectedError(f"{text}: the database refuses a value of the batch")
     else:
-        todo = _starting(_TODO, code)
+        todo = _starting(_ADVICE, code)
         if isinstance(original, ssl.SSLCertVerificationError):
             todo = "the server's certificate is not trusted; check sslmode and sslrootcert"
         ours = BackendError(f"{text}{f'; {todo}' if todo else ''}")
