@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import concurrent.futures
 import os
 import threading
 import warnings
@@ -14,7 +15,7 @@ from typing import Any, Self, TypeVar
 from uuid import UUID
 
 from trajectory.backend import StorageBackend
-from trajectory.errors import LoggerClosedError, TrajectoryError
+from trajectory.errors import LoggerClosedError, TrajectoryError, WriteFailedError
 from trajectory.logger import TrajectoryLogger
 from trajectory.models import Question, Trajectory, TrajectoryStatus, Turn, Violation
 from trajectory.redaction import Redact
@@ -44,6 +45,8 @@ class SyncTrajectoryLogger:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._report: FlushReport | None = None
+        self._gate = threading.Lock()
+        self._stopped = False
 
     def __repr__(self) -> str:
         return f"<Sync{repr(self._logger)[1:]}"
@@ -143,11 +146,17 @@ class SyncTrajectoryLogger:
         return self._wait(self._logger.flush(timeout))
 
     def close(self, timeout: float | None = None) -> FlushReport:
-        """Store what was accepted, stop the thread; see `TrajectoryLogger.aclose`. Safe twice."""
-        if self._report is not None or self._thread is None:
+        """Store what was accepted, stop the thread; see `TrajectoryLogger.aclose`. Safe twice.
+
+        Calls of other threads that are still waiting raise `LoggerClosedError`.
+        """
+        if self._thread is None or not self._thread.is_alive():
             return self._report or FlushReport(0, 0, 0)
         try:
             self._report = self._wait(self._logger.aclose(timeout))
+        except WriteFailedError as error:
+            self._report = error.report
+            raise
         finally:
             self._stop()
         return self._report
@@ -157,29 +166,49 @@ class SyncTrajectoryLogger:
         return self._logger.statistics()
 
     def _wait(self, coroutine: Coroutine[Any, Any, _T]) -> _T:
-        if self._loop is None or self._loop.is_closed():
-            coroutine.close()
-            raise LoggerClosedError("the logger is not open; use `with`, or call `open()` first")
         if threading.current_thread() is self._thread:
             coroutine.close()
             raise TrajectoryError("called on the logger's own thread, which would wait for itself")
-        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
+        with self._gate:  # what gets in before the stop has an end; nothing gets in after it
+            if self._loop is None or self._stopped:
+                coroutine.close()
+                raise LoggerClosedError(
+                    "the logger is not open; use `with`, or call `open()` first"
+                )
+            answer = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+        try:
+            return answer.result()
+        except concurrent.futures.CancelledError:
+            raise LoggerClosedError("the logger was closed while this call waited") from None
 
     def _stop(self) -> None:
         if self._loop is None or self._thread is None:
             return
         atexit.unregister(self._at_exit)
-        self._loop.call_soon_threadsafe(self._loop.stop)
+        with self._gate:
+            if not self._stopped:
+                self._stopped = True
+                self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
 
 
 def _serve(loop: asyncio.AbstractEventLoop) -> None:
-    """Run a loop until it is stopped, and leave nothing of it behind."""
+    """Run a loop until it is stopped, and leave nothing of it behind, nor anybody waiting."""
     try:
         loop.run_forever()
+        loop.run_until_complete(_end_tasks())
         loop.run_until_complete(loop.shutdown_asyncgens())
     finally:
         loop.close()
+
+
+async def _end_tasks() -> None:
+    await asyncio.sleep(0)  # calls that came just before the stop become tasks
+    tasks = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        await asyncio.wait(tasks, timeout=1)
 
 
 def _closing_at_exit(logger: weakref.ref[SyncTrajectoryLogger]) -> Callable[[], None]:

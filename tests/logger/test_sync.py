@@ -16,6 +16,7 @@ from uuid import uuid4
 import pytest
 
 from trajectory import (
+    BackendError,
     ConfigurationError,
     LoggerClosedError,
     Question,
@@ -26,8 +27,10 @@ from trajectory import (
     Turn,
     TurnQuery,
     Violation,
+    WriteFailedError,
 )
 from trajectory.backends.memory import MemoryBackend
+from trajectory.testing import FailingBackend
 
 
 def turns(backend: MemoryBackend) -> list[Turn]:
@@ -153,3 +156,46 @@ for _ in range(25):
     connection = sqlite3.connect(tmp_path / "t.db")
     assert connection.execute("SELECT count(*) FROM trajectory_turns").fetchone() == (25,)
     connection.close()
+
+
+@pytest.mark.parametrize("_round", range(20))
+def test_closing_leaves_no_thread_waiting(_round: int) -> None:
+    """Invariant: a call that another thread's close meets raises, or has been accepted."""
+    backend = MemoryBackend()
+    logger = SyncTrajectoryLogger(backend).open()
+    returned = []
+    refused = threading.Barrier(7)
+
+    def work() -> None:
+        while True:
+            try:
+                logger.log_turn(
+                    Turn(trajectory_id=uuid4(), turn_number=1, prompt="p", response="r")
+                )
+                returned.append(1)
+            except LoggerClosedError:
+                refused.wait(20)
+                return
+
+    threads = [threading.Thread(target=work) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    while len(returned) < 20:
+        threading.Event().wait(0.001)
+    logger.close()
+    refused.wait(20)  # all six have been told
+    for thread in threads:
+        thread.join()
+    assert len(backend._turns) >= len(returned)
+
+
+def test_closing_after_a_failure_is_safe_twice() -> None:
+    logger = SyncTrajectoryLogger(FailingBackend(BackendError("broken"))).open()
+    logger.log_turn(Turn(trajectory_id=uuid4(), turn_number=1, prompt="p", response="r"))
+    with pytest.raises(WriteFailedError):
+        logger.close()
+    assert logger.close() == (0, 0, 1)
+    refused = SyncTrajectoryLogger("/nowhere/at/all/t.db")
+    with pytest.raises(ConfigurationError):
+        refused.open()
+    assert refused.close() == (0, 0, 0)

@@ -52,6 +52,8 @@ async def opening(url: str) -> TrajectoryError:
         (f"postgresql://user:{SECRET}@host", "names no database"),
         (f"postgresql://user:{SECRET}@host/db?colour=red", "option colour is unknown"),
         (f"postgresql://user:x@{SECRET}@host/db", "more than one @"),
+        (f"postgresql:/user:{SECRET}@host/db", "begins with postgresql://"),
+        (f"postgres//user:{SECRET}@host/db", "begins with postgres://"),
         ("sqlite://host/file.db", "names a host"),
         ("sqlite:///file.db?mode=ro", "takes no options"),
     ],

@@ -21,6 +21,7 @@ _BUILT_IN = {
 }
 _ALIASES = {"postgres": "postgresql"}
 _SCHEME = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9.-]*)(?:\+[A-Za-z0-9_]*)?://")
+_MISSPELT = re.compile(r"(?i)(?P<scheme>postgres(?:ql)?|sqlite|memory)(?:\+\w*)?(?::|//)")
 
 
 def open_backend(url: str | os.PathLike[str]) -> StorageBackend:
@@ -52,6 +53,11 @@ def scheme_of(url: str) -> str:
     """Give the URL's scheme without a driver; a path is `sqlite`."""
     found = _SCHEME.match(url)
     if found is None:
+        if (misspelt := _MISSPELT.match(url)) is not None:
+            # As a path it would be shown whole, with the password that may be in it.
+            raise ConfigurationError(
+                f"a URL begins with {misspelt['scheme']}:// and two slashes; this one does not"
+            )
         return "sqlite"
     scheme = found["scheme"].lower()
     return _ALIASES.get(scheme, scheme)

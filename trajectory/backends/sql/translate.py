@@ -34,7 +34,7 @@ _GONE = (
     "ProtocolError",
     "TargetServerAttributeNotMatched",
 )
-_AWAY_STATES = ("08", "53", "57P", "40001", "40P01", "25006", "55P03")
+_AWAY_STATES = ("08", "53", "57P", "57014", "40001", "40P01", "25006", "55P03")
 _CONTENT_STATES = ("22", "23", "54")  # 54: too long for an index, or for the server at all
 _AWAY = {
     "SQLITE_BUSY": "another connection holds the lock of the file",

@@ -35,9 +35,9 @@ def normalise(url: str) -> sa.URL:
 
     Raises `ConfigurationError` for a URL that can't be used; no message shows a password.
     """
+    scheme = scheme_of(url)
     if "://" not in url:
         return sa.URL.create(_DRIVERS["sqlite"], database=url)
-    scheme = scheme_of(url)
     if scheme not in _DRIVERS:
         raise ConfigurationError(f"{mask(url)} names no SQL database; known: {', '.join(_DRIVERS)}")
     try:
