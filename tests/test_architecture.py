@@ -33,7 +33,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "query": {"door", "errors", "models"},
     "merge": {"models", "values"},
     "late": {"models"},
-    "redaction": {"models"},
+    "redaction": {"errors", "models"},
     "backend": {"models", "query"},
     "buffer": {"backend", "models"},
     "ledger": {"buffer", "models", "report"},

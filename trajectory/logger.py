@@ -32,7 +32,7 @@ from trajectory.models import (
     value_bytes,
 )
 from trajectory.query import TurnQuery
-from trajectory.redaction import Redact, redacted
+from trajectory.redaction import Redact, checked_hook, redacted
 from trajectory.report import Accepted, Dropped, FlushReport, Statistics
 from trajectory.run import Run, RunContext
 from trajectory.settings import Durability, LoggerSettings
@@ -46,6 +46,8 @@ class TrajectoryLogger:
     `backend` is a SQLAlchemy URL, a file path, `":memory:"`, `memory://` or a `StorageBackend`.
     What the logger makes (from a URL or path) it closes; what it is handed stays yours: it is
     opened if need be, and never closed.
+
+    `redact` sees every turn before anything keeps it, but no late facts and no trajectories.
 
     Use it with `async with`, or `open` and `aclose`. It belongs to the event loop that opened it;
     from other threads call `log_turn_threadsafe`.
@@ -67,7 +69,7 @@ class TrajectoryLogger:
         self._backend = backend if isinstance(backend, StorageBackend) else open_backend(backend)
         self._settings = LoggerSettings() if settings is None else settings
         self._waits_for_commit = self._settings.durability is Durability.STORED
-        self._redact = redact
+        self._redact = checked_hook(redact)
         self._dispatcher: Dispatcher | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closed = False
@@ -110,6 +112,9 @@ class TrajectoryLogger:
             at_loop_end=self._backend.close if self._closes_backend else None,
         )
         self._dispatcher.start()
+        await asyncio.sleep(
+            0
+        )  # the writer's first step: cancelled before it, it would store nothing
         _log.debug("opened %r", self)
         return self
 
@@ -298,9 +303,7 @@ class TrajectoryLogger:
 
     def statistics(self) -> Statistics:
         """Count what happened since `open`. Takes a microsecond or two; never waits."""
-        if self._dispatcher is None:
-            raise LoggerClosedError(_NOT_OPEN)
-        return self._dispatcher.statistics()
+        return self._open_dispatcher(other_thread=True).statistics()
 
     async def _accept_turn(self, turn: Turn) -> Accepted | Dropped:
         dispatcher = self._open_dispatcher()
@@ -338,8 +341,7 @@ class TrajectoryLogger:
         return self._dispatcher
 
 
-_CLOSE_GRACE_S = 1.0
-"""How long `aclose` waits for a backend to close, once the turns' own time is over."""
+_CLOSE_GRACE_S = 1.0  # for the backend, once the turns' own time to close is over
 
 _OTHER_LOOP = (
     "this logger belongs to another event loop; from another thread call log_turn_threadsafe, and "

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 from collections.abc import Callable
 
+from trajectory.errors import ConfigurationError
 from trajectory.models import Turn
 
 _log = logging.getLogger(__name__)
@@ -13,6 +15,15 @@ Redact = Callable[[Turn], Turn]
 """Gives the turn without what must not be stored, under the same key. `Turn.replace` makes it."""
 
 PLACEHOLDER = "[not stored: the redaction hook failed]"
+
+
+def checked_hook(redact: object) -> Redact | None:
+    """Refuse at once what could only fail at each turn. Raises `ConfigurationError`."""
+    if redact is None:
+        return None
+    if not callable(redact) or inspect.iscoroutinefunction(redact):
+        raise ConfigurationError("redact must be a plain function that takes and gives a Turn")
+    return redact
 
 
 def redacted(turn: Turn, redact: Redact) -> Turn:

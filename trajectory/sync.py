@@ -25,6 +25,9 @@ from trajectory.settings import LoggerSettings
 
 _T = TypeVar("_T")
 
+_FORGOTTEN_S = 10
+"""How long a program's end waits for loggers that were forgotten while open."""
+
 
 class SyncTrajectoryLogger:
     """`TrajectoryLogger` without `await`; any thread may call it. Use it with `with`.
@@ -95,7 +98,9 @@ class SyncTrajectoryLogger:
         if loop is None or loop.is_closed():
             return
         atexit.unregister(self._at_exit)
-        # Nobody can close it any more, so it closes itself; nobody waits for that.
+        # Nobody can close it any more, so it closes itself; only the program's end waits for that.
+        if self._thread is not None:
+            atexit.register(self._thread.join, _FORGOTTEN_S)
         closing = asyncio.run_coroutine_threadsafe(self._logger.aclose(), loop)
         closing.add_done_callback(lambda _done: loop.call_soon_threadsafe(loop.stop))
         self._warn()

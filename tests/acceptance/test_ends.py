@@ -24,6 +24,8 @@ async def main():
         await run.log_turn("p", "r")
     if sys.argv[2] == "raise":
         raise RuntimeError("the agent failed")
+    if sys.argv[2] == "exit":
+        sys.exit(1)
 
 asyncio.run(main())
 """
@@ -37,7 +39,7 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return url
 
 
-@pytest.mark.parametrize("how", ["return", "raise"])
+@pytest.mark.parametrize("how", ["return", "raise", "exit"])
 async def test_a_loop_that_ends_without_aclose_stores_what_was_accepted(
     database: str, how: str
 ) -> None:
@@ -46,7 +48,7 @@ async def test_a_loop_that_ends_without_aclose_stores_what_was_accepted(
     done = await asyncio.to_thread(
         subprocess.run, command, check=False, capture_output=True, timeout=30, text=True
     )
-    assert done.returncode == (1 if how == "raise" else 0), done.stderr
+    assert done.returncode == (0 if how == "return" else 1), done.stderr
     assert "the event loop ends while the logger is open" in done.stderr
     backend = open_backend(database)
     await backend.open()

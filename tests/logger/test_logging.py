@@ -251,3 +251,12 @@ async def test_a_failing_open_leaves_nothing() -> None:
     with pytest.raises(ConfigurationError):
         await logger.open()
     assert (await logger.aclose()).pending == 0
+
+
+async def test_a_hook_that_can_t_be_called_is_refused_at_once() -> None:
+    async def hook(turn: Turn) -> Turn:
+        return turn
+
+    for wrong in ("x", hook):
+        with pytest.raises(ConfigurationError, match="plain function"):
+            TrajectoryLogger(MemoryBackend(), redact=wrong)  # type: ignore[arg-type]

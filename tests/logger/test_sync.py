@@ -199,3 +199,19 @@ def test_closing_after_a_failure_is_safe_twice() -> None:
     with pytest.raises(ConfigurationError):
         refused.open()
     assert refused.close() == (0, 0, 0)
+
+
+def test_forgotten_in_a_function_it_stores_all_before_the_program_ends(tmp_path: Path) -> None:
+    program = """
+from trajectory import SyncTrajectoryLogger
+def main():
+    logger = SyncTrajectoryLogger("t.db").open()
+    run = logger.start_trajectory()
+    for _ in range(50):
+        run.log_turn("p", "r")
+main()
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, cwd=tmp_path, timeout=30)
+    connection = sqlite3.connect(tmp_path / "t.db")
+    assert connection.execute("SELECT count(*) FROM trajectory_turns").fetchone() == (50,)
+    connection.close()

@@ -21,7 +21,7 @@ _BUILT_IN = {
 }
 _ALIASES = {"postgres": "postgresql"}
 _SCHEME = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9.-]*)(?:\+[A-Za-z0-9_]*)?://")
-_MISSPELT = re.compile(r"(?i)(?P<scheme>postgres(?:ql)?|sqlite|memory)(?:\+\w*)?(?::|//)")
+_MISSPELT = re.compile(r"(?i)(?P<scheme>postgres(?:ql)?|sqlite|memory|file)(?:\+\w*)?(?::|//)")
 
 
 def open_backend(url: str | os.PathLike[str]) -> StorageBackend:
