@@ -10,31 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSONB
 
-
-class JsonText(sa.TypeDecorator[Any]):
-    """JSON in a column of text, which is how SQLite's JSON functions want it.
-
-    A column that SQLAlchemy declares as `JSON` has numeric affinity, and would turn the value `1.0`
-    into the integer 1.
-    """
-
-    impl = sa.Text
-    cache_ok = True
-
-    def process_bind_param(self, value: Any, _dialect: Any) -> str | None:
-        """Give the database text."""
-        return None if value is None else dump_json(value)
-
-    def process_result_value(self, value: str | None, _dialect: Any) -> Any:
-        """Give Python the value."""
-        return None if value is None else json.loads(value)
-
-
-JSON_VALUE = (
-    sa.JSON(none_as_null=True)
-    .with_variant(JSONB(none_as_null=True), "postgresql")
-    .with_variant(JsonText(), "sqlite")
-)
+JSON_VALUE = sa.JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")
 """JSON; binary on Postgres, so that it can be searched and indexed."""
 
 
