@@ -116,11 +116,6 @@ def _page(values: Any, query: Any) -> list[Any]:
     return found if query.limit is None else found[: query.limit]
 
 
-class TestTiny(BackendConformance):
-    def make_backend(self) -> StorageBackend:
-        return TinyBackend()
-
-
 @pytest.fixture
 def installed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two packages are installed that offer backends; one of them lacks what it needs."""
@@ -139,6 +134,12 @@ def _load(point: EntryPoint) -> Any:
     if point.name == "broken":
         raise ModuleNotFoundError("No module named 'no_such_module_7f3'")
     return TinyBackend
+
+
+@pytest.mark.usefixtures("installed")
+class TestTiny(BackendConformance):
+    def make_backend(self) -> StorageBackend:
+        return open_backend("tiny://")
 
 
 async def test_a_plugin_is_found_by_its_scheme(installed: None) -> None:

@@ -7,12 +7,15 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from trajectory.backend import StorageBackend
+from trajectory.testing.contents import ContentConformance
 from trajectory.testing.merging import MergingConformance
 from trajectory.testing.reading import ReadingConformance
 from trajectory.testing.writing import WritingConformance
 
 
-class BackendConformance(WritingConformance, MergingConformance, ReadingConformance):
+class BackendConformance(
+    ContentConformance, WritingConformance, MergingConformance, ReadingConformance
+):
     """What the contract in `trajectory.backend` promises, as tests.
 
     Subclass it in a test module and say how to make your backend:

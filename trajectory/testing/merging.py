@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 from itertools import permutations
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -16,6 +17,7 @@ from trajectory.testing.samples import (
     Suite,
     a_turn,
     full_trajectory,
+    full_turn,
     trajectories_of,
     turns_of,
 )
@@ -23,13 +25,6 @@ from trajectory.testing.samples import (
 
 class MergingConformance(Suite):
     """Starts, ends and bare parents."""
-
-    async def test_a_start_comes_back(self) -> None:
-        async with self.new_backend() as backend:
-            sent = full_trajectory()
-            await backend.write(Batch(starts=(sent,)))
-            [read] = await trajectories_of(backend)
-            assert read == sent
 
     async def test_starts_and_ends_give_the_same_row_in_any_order(self) -> None:
         def told(id_: UUID) -> list[Batch]:
@@ -111,6 +106,14 @@ class MergingConformance(Suite):
             [read] = await trajectories_of(backend)
             assert (read.run_id, read.user_id) == ("first", "u")
 
+    async def test_a_value_fills_a_gap_and_absence_takes_nothing_away(self) -> None:
+        async with self.new_backend() as backend:
+            known = full_trajectory()
+            bare = Trajectory(id=known.id, status=None, created_at=known.created_at)
+            for part in (bare, known, bare):
+                await backend.write(Batch(starts=(part,)))
+            assert await trajectories_of(backend) == [known]
+
     async def test_a_turn_without_a_start_gets_a_bare_parent(self) -> None:
         async with self.new_backend() as backend:
             sent = a_turn()
@@ -138,3 +141,16 @@ class MergingConformance(Suite):
             assert [t.id for t in await trajectories_of(backend)] == [kept.trajectory_id]
             await backend.write(Batch(turns=turns))
             assert len(await turns_of(backend)) == count + 1
+
+    async def test_nothing_of_what_was_deleted_comes_back(self) -> None:
+        none: dict[str, Any] = dict.fromkeys(
+            ("questions", "violations", "messages", "tool_calls"), ()
+        )
+        async with self.new_backend() as backend:
+            full, id_ = full_trajectory(), uuid7()
+            await backend.write(Batch(starts=(full,), turns=(full_turn(full.id), full_turn(id_))))
+            assert await backend.delete_trajectories([full.id, id_]) == 2
+            turns = [full_turn(each).replace(**none) for each in sorted([full.id, id_])]
+            await backend.write(Batch(turns=tuple(turns)))
+            assert await turns_of(backend) == turns
+            assert {t.status for t in await trajectories_of(backend)} == {None}

@@ -4,14 +4,37 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
-from datetime import timedelta
+from datetime import datetime, timedelta
+from itertools import product
+from typing import Any, TypeVar
 from uuid import UUID
 
 from trajectory.backend import Batch
 from trajectory.ids import uuid7
-from trajectory.models import Question, Trajectory
+from trajectory.models import Question, Trajectory, Turn
 from trajectory.query import TrajectoryQuery, TurnQuery
 from trajectory.testing.samples import NOON, Suite, a_turn, trajectories_of, turns_of
+
+_Row = TypeVar("_Row", Turn, Trajectory)
+
+
+def _after(seconds: int) -> datetime:
+    return NOON + timedelta(seconds=seconds)
+
+
+def _expected(ordered: list[_Row], query: Any) -> list[_Row]:
+    found = [row for row in ordered if query.matches(row)]
+    if query.after is not None:
+        found = [
+            row
+            for row in found
+            if (
+                query.cursor(row) < query.after
+                if query.descending
+                else query.cursor(row) > query.after
+            )
+        ]
+    return found[:: -1 if query.descending else 1][: query.limit]
 
 
 class ReadingConformance(Suite):
@@ -57,6 +80,27 @@ class ReadingConformance(Suite):
             assert await trajectories_of(backend, ids=(made[0].id,)) == [made[0]]
             assert await trajectories_of(backend, ids=()) == []
 
+    async def test_filters_order_cursor_and_limit_go_together(self) -> None:
+        """Invariant: a read gives what `matches`, sorting and cutting in Python would."""
+        async with self.new_backend() as backend:
+            ids = [UUID(int=n << 126 | n) for n in (3, 0, 2, 1)]
+            runs = [Trajectory(id=id_, created_at=_after(n // 2)) for n, id_ in enumerate(ids)]
+            turns = [a_turn(id_, n, created_at=_after(n)) for id_ in ids for n in range(3)]
+            await backend.write(Batch(starts=tuple(runs), turns=tuple(turns)))
+            by_key = sorted(turns, key=TurnQuery.cursor)
+            by_time = sorted(runs, key=TrajectoryQuery.cursor)
+            for chosen, since, until, descending, limit in product(
+                [None, ids[1:]], [None, _after(1)], [None, _after(1)], [False, True], [None, 2]
+            ):
+                filters: dict[str, Any] = {"ids": chosen, "since": since, "until": until}
+                filters |= {"descending": descending, "limit": limit}
+                for after in (None, by_key[5].key, (ids[0], 99)):
+                    wanted = _expected(by_key, TurnQuery(**filters, after=after))
+                    assert await turns_of(backend, **filters, after=after) == wanted
+                for place in (None, TrajectoryQuery.cursor(by_time[1]), (_after(0), ids[3])):
+                    found = await trajectories_of(backend, **filters, after=place)
+                    assert found == _expected(by_time, TrajectoryQuery(**filters, after=place))
+
     async def test_times_are_from_and_until(self) -> None:
         async with self.new_backend() as backend:
             id_ = uuid7()
@@ -98,6 +142,18 @@ class ReadingConformance(Suite):
                 paged += page
                 after = TurnQuery.cursor(page[-1])
             assert paged == turns
+
+    async def test_pages_of_trajectories_join_where_their_times_are_equal(self) -> None:
+        async with self.new_backend() as backend:
+            made = [Trajectory(created_at=_after(n // 400)) for n in range(1100)]
+            await backend.write(Batch(starts=tuple(made)))
+            assert await trajectories_of(backend) == made
+            assert await trajectories_of(backend, descending=True) == made[::-1]
+            paged, after = [], None
+            while page := await trajectories_of(backend, limit=333, after=after):
+                paged += page
+                after = TrajectoryQuery.cursor(page[-1])
+            assert paged == made
 
     async def test_a_reader_sees_whole_batches(self) -> None:
         """Invariant: whatever a reader finds is a number of whole batches."""
@@ -143,6 +199,21 @@ class ReadingConformance(Suite):
                     await reader.aclose()
             async with asyncio.timeout(20):
                 assert len(await turns_of(backend)) == 1200
+                assert await backend.delete_trajectories([id_]) == 1
+
+    async def test_a_cancelled_reader_keeps_nothing(self) -> None:
+        async with self.new_backend() as backend:
+            id_ = uuid7()
+            turns = [a_turn(id_, n) for n in range(1200)]
+            await backend.write(Batch(turns=tuple(turns)))
+            for steps in range(12):
+                reading = asyncio.ensure_future(turns_of(backend))
+                for _ in range(steps):
+                    await asyncio.sleep(0)
+                reading.cancel()
+                await asyncio.wait({reading})
+            async with asyncio.timeout(20):
+                assert await turns_of(backend) == turns
                 assert await backend.delete_trajectories([id_]) == 1
 
     async def test_many_readers_at_once(self) -> None:

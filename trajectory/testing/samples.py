@@ -20,6 +20,7 @@ from trajectory.models import (
     Violation,
 )
 from trajectory.query import TrajectoryQuery, TurnQuery
+from trajectory.values import INT64_MAX, INT64_MIN, MAX_DEPTH
 
 NOON = datetime(2026, 1, 2, 12, 0, 0, 123456, tzinfo=UTC)
 
@@ -126,14 +127,14 @@ def full_turn(trajectory_id: UUID) -> Turn:
 def json_values() -> dict[str, Any]:
     """Give JSON that databases are known to disagree about."""
     deep: Any = "bottom"
-    for _ in range(60):
+    for _ in range(MAX_DEPTH - 1):  # the object that holds it is a level as well
         deep = [deep]
     return {
         "": None,
         "$.a['b']": [True, False, None, [], {}],
         'quotes " and \\ backslash': "e+ \u2028",
-        "floats": [0.0, 1.0, 1e16, 1e300, -1.5e-300, 5e-324, 0.1],
-        "integers": [0, -1, 2**63 - 1, -(2**63)],
+        "floats": [0.0, 1.0, -1e16, 1e22, 1e300, -1.5e-300, 5e-324, 1.7976931348623157e308, 0.1],
+        "integers": [0, -1, 2**53 + 1, INT64_MAX, INT64_MIN],
         "deep": deep,
         "\U0001f511": "ключ",
     }

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 from uuid import UUID
 
@@ -20,6 +21,10 @@ from trajectory.query import TrajectoryQuery, TurnQuery
 
 PAGE = 500
 """Rows in memory at a time."""
+
+_Conditions = list[sa.ColumnElement[bool]]
+_Page = tuple[Sequence[Any], dict[str, Any]]
+"""Rows, and by the field of `Turn` the rows of their children."""
 
 
 class Reader:
@@ -41,8 +46,7 @@ class Reader:
             size = PAGE if left is None else min(PAGE, left)
             statement = sa.select(table).where(*conditions)
             statement = _page(statement, order, after, size, descending=query.descending)
-            async with self._snapshot() as connection:
-                rows = (await connection.execute(statement)).mappings().all()
+            rows, _ = await self._fetch(statement)
             for row in rows:
                 yield as_trajectory(row)
             if len(rows) < size:
@@ -60,9 +64,7 @@ class Reader:
             size = PAGE if left is None else min(PAGE, left)
             statement = sa.select(TURNS).where(*conditions)
             statement = _page(statement, order, after, size, descending=query.descending)
-            async with self._snapshot() as connection:
-                rows = (await connection.execute(statement)).mappings().all()
-                children = await _children(connection, rows, conditions) if rows else {}
+            rows, children = await self._fetch(statement, conditions)
             turns = as_turns(rows, children)
             for turn in turns:
                 yield turn
@@ -70,6 +72,28 @@ class Reader:
                 return
             left = None if left is None else left - size
             after = turns[-1].key
+
+    async def _fetch(self, page: sa.Select[Any], conditions: _Conditions | None = None) -> _Page:
+        """Fetch a page, and what belongs to its turns where the query's filters are given."""
+        if self._transport.read_lock is None:
+            return await self._read(page, conditions)
+        # A statement that is cancelled takes its connection with it. In memory that would be the
+        # database, so a cancelled caller waits for the page, which takes milliseconds.
+        reading = asyncio.ensure_future(self._read(page, conditions))
+        try:
+            return await asyncio.shield(reading)
+        except asyncio.CancelledError:
+            while not reading.done():
+                with suppress(asyncio.CancelledError):
+                    await asyncio.wait({reading})
+            raise
+
+    async def _read(self, page: sa.Select[Any], conditions: _Conditions | None) -> _Page:
+        async with self._snapshot() as connection:
+            rows = (await connection.execute(page)).mappings().all()
+            if not rows or conditions is None:
+                return rows, {}
+            return rows, await _children(connection, rows, conditions)
 
     @asynccontextmanager
     async def _snapshot(self) -> AsyncIterator[AsyncConnection]:
@@ -91,7 +115,7 @@ class Reader:
 
 
 async def _children(
-    connection: AsyncConnection, rows: Any, conditions: list[sa.ColumnElement[bool]]
+    connection: AsyncConnection, rows: Any, conditions: _Conditions
 ) -> dict[str, Any]:
     """Read what belongs to a page of turns: by the range of its keys, and the query's filters."""
     keys = sorted((row["trajectory_id"], row["turn_number"]) for row in (rows[0], rows[-1]))
@@ -122,8 +146,8 @@ def _conditions(
     id_: sa.ColumnElement[Any],
     created_at: sa.Column[Any],
     dialect: str,
-) -> list[sa.ColumnElement[bool]]:
-    conditions: list[sa.ColumnElement[bool]] = []
+) -> _Conditions:
+    conditions: _Conditions = []
     if query.ids is not None:
         conditions.append(_among(id_, query.ids, dialect))
     if query.since is not None:
