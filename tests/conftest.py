@@ -14,7 +14,7 @@ import postgres
 import pytest
 from clock import leaves_no_task
 
-from trajectory import dispatcher
+from trajectory import writer
 
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 """Real trajectories of other projects, where they lie beside this checkout."""
@@ -32,7 +32,7 @@ def _leaves_nothing_behind() -> Iterator[None]:
     """Fail a test that leaves a writer, a thread or an open database file."""
     threads, files = set(threading.enumerate()), _open_databases()
     yield
-    assert not dispatcher._running, "a writer is still running"
+    assert not writer._running, "a writer is still running"
     for thread in set(threading.enumerate()) - threads:
         thread.join(5)
         assert not thread.is_alive(), f"left a thread: {thread.name}"

@@ -19,8 +19,12 @@ MAX_LINES = 350
 
 VALUES = {"report", "values", "ids", "errors", "door", "models"}
 CONTRACT = {*VALUES, "query", "merge", "backend"}
-WAY_IN = {*CONTRACT, "settings", "late", "redaction", "buffer", "ledger", "retry", "dispatcher"}
-FRONT = {*WAY_IN, "backends", "logger", "run"}
+WAY_IN = {
+    *CONTRACT,
+    *("settings", "late", "redaction", "admission"),
+    *("buffer", "ledger", "retry", "writer", "dispatcher"),
+}
+FRONT = {*WAY_IN, "backends", "lifecycle", "resume", "logger", "run"}
 
 MAY_IMPORT: dict[str, set[str]] = {
     "report": set(),
@@ -36,16 +40,20 @@ MAY_IMPORT: dict[str, set[str]] = {
     "redaction": {"errors", "models"},
     "backend": {"models", "query"},
     "buffer": {"backend", "models"},
-    "ledger": {"buffer", "models", "report"},
+    "admission": {"errors", "late", "models", "redaction"},
+    "ledger": {"models", "report"},
     "retry": {"backend", "errors", "settings"},
     # The way in knows the contract, and no backend.
-    "dispatcher": {*CONTRACT, "settings", "buffer", "ledger", "retry"},
+    "writer": {*CONTRACT, "settings", "buffer", "ledger", "retry"},
+    "dispatcher": {*CONTRACT, "settings", "buffer", "ledger", "writer"},
     # Backends know the contract, and nothing of the way in.
     "backends": CONTRACT,
     "backends.sql": {*CONTRACT, "backends", "migrations"},
     "migrations": {"errors", "backends.sql"},
+    "resume": {"backend", "query"},
+    "lifecycle": {*WAY_IN, "backends"},
     "logger": FRONT - {"logger"},
-    "run": FRONT - {"run", "backends"},
+    "run": FRONT - {"run", "backends", "lifecycle", "resume"},
     "sync": FRONT,
     "formats": VALUES,
     "testing": {*CONTRACT, "backends"},

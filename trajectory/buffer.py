@@ -11,19 +11,16 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from trajectory.backend import Batch
-from trajectory.models import Fact, Trajectory, TrajectoryEnd, Turn
+from trajectory.models import Fact, Logged, Trajectory, TrajectoryEnd, Turn
 
-Item = Trajectory | Turn | Fact | TrajectoryEnd
-
-
-Buffered = tuple[Item, int, float]
+Buffered = tuple[Logged, int, float]
 """What waits to be stored, its size in bytes, and the loop's time of its acceptance.
 
 A plain tuple: one is made for each turn.
 """
 
 
-class Waiter(NamedTuple):
+class RoomWaiter(NamedTuple):
     """Who waits for room: the future is set once the room is reserved for it."""
 
     is_turn: bool
@@ -44,16 +41,16 @@ class Buffer:
         self._max_bytes = max_bytes
         # All state. Who reserves must add or release before the next await.
         # (A) turns + reserved turns <= capacity, and the same for others.
-        # (B) bytes (reserved ones counted) <= max_bytes, or it is one oversized item alone.
+        # (B) bytes (reserved ones counted) <= max_bytes, or it is one oversized value alone.
         # (C) nobody gets room while an earlier caller waits for it.
-        self._items: deque[Buffered] = deque()
+        self._buffered: deque[Buffered] = deque()
         self.turns = 0
         self.others = 0
         self.bytes = 0
-        self._waiters: deque[Waiter] = deque()
+        self._waiters: deque[RoomWaiter] = deque()
 
     def __len__(self) -> int:
-        return len(self._items)
+        return len(self._buffered)
 
     @property
     def waiting(self) -> int:
@@ -80,7 +77,7 @@ class Buffer:
 
     def add(self, buffered: Buffered) -> None:
         """Add what room was reserved for."""
-        self._items.append(buffered)
+        self._buffered.append(buffered)
 
     def reserve_beyond_limits(self, size: int) -> None:
         """Reserve room for an end, which there always is."""
@@ -107,11 +104,11 @@ class Buffer:
             self._take(waiter.is_turn, waiter.size)
             waiter.granted.set_result(None)
 
-    def wait(self, waiter: Waiter) -> None:
+    def wait(self, waiter: RoomWaiter) -> None:
         """Queue for room."""
         self._waiters.append(waiter)
 
-    def leave(self, waiter: Waiter) -> None:
+    def leave(self, waiter: RoomWaiter) -> None:
         """Stop waiting; room that was reserved in the meantime is given back."""
         if waiter.granted.done() and not waiter.granted.cancelled():
             if waiter.granted.exception() is None:
@@ -129,14 +126,14 @@ class Buffer:
 
     def peek(self) -> list[Buffered]:
         """Copy all that waits. It stays until `drop` says that it is stored."""
-        return list(self._items)
+        return list(self._buffered)
 
     def drop(self, count: int) -> int:
         """Let go of the oldest, which are stored; say how many of them were turns."""
         turns = 0
         for _ in range(count):
-            item, size, _time = self._items.popleft()
-            if isinstance(item, Turn):
+            value, size, _time = self._buffered.popleft()
+            if isinstance(value, Turn):
                 turns += 1
                 self.turns -= 1
             else:
@@ -147,7 +144,7 @@ class Buffer:
 
     def oldest(self) -> float | None:
         """Give the time of acceptance of the oldest."""
-        return self._items[0][2] if self._items else None
+        return self._buffered[0][2] if self._buffered else None
 
 
 def as_batch(buffered: Sequence[Buffered]) -> Batch:
@@ -156,13 +153,13 @@ def as_batch(buffered: Sequence[Buffered]) -> Batch:
     turns: list[Turn] = []
     facts: list[Fact] = []
     ends: list[TrajectoryEnd] = []
-    for item, _size, _time in buffered:
-        if isinstance(item, Turn):
-            turns.append(item)
-        elif isinstance(item, Fact):
-            facts.append(item)
-        elif isinstance(item, Trajectory):
-            starts.append(item)
+    for value, _size, _time in buffered:
+        if isinstance(value, Turn):
+            turns.append(value)
+        elif isinstance(value, Fact):
+            facts.append(value)
+        elif isinstance(value, Trajectory):
+            starts.append(value)
         else:
-            ends.append(item)
+            ends.append(value)
     return Batch(tuple(starts), tuple(turns), tuple(facts), tuple(ends))

@@ -7,12 +7,11 @@ from collections import deque
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from trajectory.buffer import Item
-from trajectory.models import Turn
+from trajectory.models import Logged, Turn
 from trajectory.report import FlushReport, Statistics
 
 
-class _Waiter(NamedTuple):
+class _StoredWaiter(NamedTuple):
     target: int
     reached: asyncio.Future[None]
 
@@ -34,16 +33,16 @@ class Ledger:
         self.retries = 0
         self.conflicts = 0
         self.last_stored_at: datetime | None = None
-        self._waiters: deque[_Waiter] = deque()  # targets ascend
+        self._waiters: deque[_StoredWaiter] = deque()  # targets ascend
 
     @property
     def accepted(self) -> int:
-        """How many items were accepted: the target of a flush."""
+        """How many values were accepted: the target of a flush."""
         return self.turns_accepted + self.others_accepted
 
     @property
     def stored(self) -> int:
-        """How many items are stored."""
+        """How many values are stored."""
         return self.turns_stored + self.others_stored
 
     @property
@@ -56,9 +55,16 @@ class Ledger:
         """Whether anybody waits for something to be stored."""
         return bool(self._waiters)
 
-    def note_dropped(self, item: Item) -> None:
+    def note_accepted(self, *, is_turn: bool) -> None:
+        """Count what was added to the buffer."""
+        if is_turn:
+            self.turns_accepted += 1
+        else:
+            self.others_accepted += 1
+
+    def note_dropped(self, value: Logged) -> None:
         """Count what was left out."""
-        if isinstance(item, Turn):
+        if isinstance(value, Turn):
             self.turns_dropped += 1
         else:
             self.others_dropped += 1
@@ -83,8 +89,8 @@ class Ledger:
             _wake(self._waiters.popleft())
 
     async def wait(self, target: int, timeout: float) -> bool:  # noqa: ASYNC109 - it answers
-        """Wait until the first `target` items are stored; say whether they are."""
-        waiter = _Waiter(target, asyncio.get_running_loop().create_future())
+        """Wait until the first `target` values are stored; say whether they are."""
+        waiter = _StoredWaiter(target, asyncio.get_running_loop().create_future())
         self._waiters.append(waiter)
         try:
             async with asyncio.timeout(timeout):
@@ -127,6 +133,6 @@ class Ledger:
         )
 
 
-def _wake(waiter: _Waiter) -> None:
+def _wake(waiter: _StoredWaiter) -> None:
     if not waiter.reached.done():  # else its caller has gone
         waiter.reached.set_result(None)

@@ -11,31 +11,20 @@ from types import TracebackType
 from typing import Any, Self
 from uuid import UUID
 
+from trajectory.admission import Admission
 from trajectory.backend import StorageBackend
-from trajectory.backends import open_backend
-from trajectory.dispatcher import Dispatcher
 from trajectory.errors import (
-    InvalidTurnError,
+    BackendUnavailableError,
     LoggerClosedError,
     TrajectoryError,
-    in_words,
 )
-from trajectory.late import TimePositions
-from trajectory.models import (
-    Fact,
-    Question,
-    Trajectory,
-    TrajectoryEnd,
-    Turn,
-    Violation,
-    turn_bytes,
-    value_bytes,
-)
-from trajectory.query import TurnQuery
-from trajectory.redaction import Redact, checked_hook, redacted
+from trajectory.lifecycle import Lifecycle
+from trajectory.models import Question, Trajectory, TrajectoryEnd, Turn, Violation
+from trajectory.redaction import Redact, checked_hook
 from trajectory.report import Accepted, Dropped, FlushReport, Statistics
+from trajectory.resume import last_turn_number
 from trajectory.run import Run, RunContext
-from trajectory.settings import Durability, LoggerSettings
+from trajectory.settings import Durability, LoggerSettings, checked_settings
 
 _log = logging.getLogger(__name__)
 
@@ -65,26 +54,18 @@ class TrajectoryLogger:
         *,
         redact: Redact | None = None,
     ) -> None:
-        self._closes_backend = not isinstance(backend, StorageBackend)
-        self._backend = backend if isinstance(backend, StorageBackend) else open_backend(backend)
-        self._settings = LoggerSettings() if settings is None else settings
+        self._settings = checked_settings(settings)
         self._waits_for_commit = self._settings.durability is Durability.STORED
-        self._redact = checked_hook(redact)
-        self._dispatcher: Dispatcher | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._closed = False
-        self._closing: asyncio.Task[FlushReport] | None = None
-        self._closing_backend: asyncio.Task[None] | None = None
-        self._late = TimePositions()
+        self._admission = Admission(self._settings.max_turn_bytes, checked_hook(redact))
+        self._life = Lifecycle(backend, self._settings)
 
     def __repr__(self) -> str:
-        state = "closed" if self._closed else "open" if self._dispatcher else "not open"
-        return f"<TrajectoryLogger {state}, backend {self._backend!r}>"
+        return f"<TrajectoryLogger {self._life}, backend {self.backend!r}>"
 
     @property
     def backend(self) -> StorageBackend:
         """The backend: what a reader of the same data uses, also for `:memory:`."""
-        return self._backend
+        return self._life.backend
 
     @property
     def settings(self) -> LoggerSettings:
@@ -97,24 +78,7 @@ class TrajectoryLogger:
         Raises `ConfigurationError`, `SchemaError`, `BackendUnavailableError` or another
         `BackendError`, each with what to do. A logger is opened once.
         """
-        if self._dispatcher is not None:
-            raise TrajectoryError("this logger was opened already; make a new one to log again")
-        try:
-            await self._backend.open()
-        except BaseException:
-            if self._closes_backend:
-                await self._backend.close()
-            raise
-        self._loop = asyncio.get_running_loop()
-        self._dispatcher = Dispatcher(
-            self._backend,
-            self._settings,
-            at_loop_end=self._backend.close if self._closes_backend else None,
-        )
-        self._dispatcher.start()
-        await asyncio.sleep(
-            0
-        )  # the writer's first step: cancelled before it, it would store nothing
+        await self._life.open()
         _log.debug("opened %r", self)
         return self
 
@@ -136,12 +100,12 @@ class TrajectoryLogger:
             error.add_note(f"besides, the trajectory logger failed: {failure}")
 
     def __del__(self) -> None:
-        dispatcher: Dispatcher | None = getattr(self, "_dispatcher", None)
-        if dispatcher is None or self._closed:
+        life: Lifecycle | None = getattr(self, "_life", None)  # None if the constructor raised
+        if life is None or life.pending is None:
             return
         warnings.warn(
-            f"unclosed {self!r} with {dispatcher.report().pending} turns not stored; use "
-            f"`async with`, or `await logger.aclose()` when done",
+            f"unclosed {self!r} with {life.pending} turns not stored; use `async with`, or "
+            f"`await logger.aclose()` when done",
             ResourceWarning,
             stacklevel=2,
             source=self,
@@ -157,15 +121,16 @@ class TrajectoryLogger:
         for good; then, and when it is cancelled before the turn was accepted, nothing was taken.
         At level `stored` a `BackendUnavailableError` says that the turn was accepted and waits.
         """
-        return await self._until_durable(await self._accept_turn(turn))
+        deadline = self._deadline()
+        return await self._until_durable(await self._accept_turn(turn), deadline)
 
     def log_turn_nowait(self, turn: Turn) -> Accepted | Dropped:
         """Accept a turn without waiting, at level `queued`. Call it on the logger's loop.
 
         Raises as `log_turn` does, `BufferFullError` at once.
         """
-        dispatcher = self._open_dispatcher()
-        turn, size = self._at_the_door(turn)
+        dispatcher = self._life.dispatcher()
+        turn, size = self._admission.turn(turn)
         return dispatcher.accept_nowait(turn, size)
 
     def log_turn_threadsafe(self, turn: Turn) -> concurrent.futures.Future[Accepted | Dropped]:
@@ -173,11 +138,11 @@ class TrajectoryLogger:
 
         Don't wait for the future on the loop's own thread: it would wait for itself.
         """
-        self._open_dispatcher(other_thread=True)
-        assert self._loop is not None  # noqa: S101 - set with the dispatcher
-        if self._loop.is_closed():
+        self._life.dispatcher(other_thread=True)
+        loop = self._life.loop
+        if loop is None or loop.is_closed():
             raise LoggerClosedError("the event loop of this logger is closed")
-        return asyncio.run_coroutine_threadsafe(self.log_turn(turn), self._loop)
+        return asyncio.run_coroutine_threadsafe(self.log_turn(turn), loop)
 
     async def log_question(
         self, trajectory_id: UUID, turn_number: int, question: Question
@@ -198,11 +163,16 @@ class TrajectoryLogger:
     async def _log_fact(
         self, trajectory_id: UUID, turn_number: int, finding: Question | Violation
     ) -> Accepted | Dropped:
-        dispatcher = self._open_dispatcher()
-        placed = self._late.place(finding)
-        fact = Fact(trajectory_id=trajectory_id, turn_number=turn_number, finding=placed)
-        size = self._checked(value_bytes(fact), f"a fact for turn {trajectory_id}/{turn_number}")
-        return await self._until_durable(await dispatcher.accept(fact, size))
+        dispatcher, deadline = self._life.dispatcher(), self._deadline()
+        fact, size = self._admission.fact(trajectory_id, turn_number, finding)
+        return await self._until_durable(await dispatcher.accept(fact, size), deadline)
+
+    def _drop(
+        self, trajectory_id: UUID, turn_number: int, finding: Question | Violation
+    ) -> Dropped:
+        """Leave out a fact whose turn was left out."""
+        fact, _ = self._admission.fact(trajectory_id, turn_number, finding)
+        return self._life.dispatcher().drop(fact)
 
     # Trajectories.
 
@@ -223,28 +193,32 @@ class TrajectoryLogger:
 
         It merges with what is stored of it, in any order and any number of times.
         """
-        dispatcher = self._open_dispatcher()
-        size = self._checked(value_bytes(trajectory), f"trajectory {trajectory.id}")
-        return await self._until_durable(await dispatcher.accept(trajectory, size))
+        dispatcher, deadline = self._life.dispatcher(), self._deadline()
+        size = self._admission.trajectory(trajectory)
+        return await self._until_durable(await dispatcher.accept(trajectory, size), deadline)
 
     async def resume_trajectory(self, trajectory_id: UUID) -> Run:
         """Go on with a trajectory after the highest turn number that is stored or accepted.
 
         It must have one writer at a time: two that resume it give out the same numbers.
+
+        Raises `BackendUnavailableError` where what was accepted could not be stored first: its
+        highest number is not known then.
         """
-        await self.flush()
-        last = 0
-        query = TurnQuery(ids=(trajectory_id,), descending=True, limit=1)
-        async for turn in self._backend.read_turns(query):
-            last = turn.turn_number
-        return Run(self, trajectory_id, last)
+        report = await self.flush()
+        if report.pending:
+            raise BackendUnavailableError(
+                f"can't resume trajectory {trajectory_id}: {report.pending} turns are not stored "
+                f"yet, so its last number is not known; try again once the database answers"
+            )
+        return Run(self, trajectory_id, await last_turn_number(self.backend, trajectory_id))
 
     async def _start(self, start: Trajectory) -> Run:
         await self.log_trajectory(start)
         return Run(self, start.id)
 
     def _accept_end(self, end: TrajectoryEnd) -> None:
-        self._open_dispatcher().accept_end(end, value_bytes(end))
+        self._life.dispatcher().accept_end(end, self._admission.end(end))
 
     # Waiting, closing, counting.
 
@@ -257,7 +231,7 @@ class TrajectoryLogger:
         Raises `WriteFailedError` (with the report) after a failure for good.
         """
         seconds = self._settings.flush_timeout_ms / 1000 if timeout is None else timeout
-        return await self._open_dispatcher().flush(seconds)
+        return await self._life.dispatcher().flush(seconds)
 
     async def aclose(self, timeout: float | None = None) -> FlushReport:  # noqa: ASYNC109
         """Refuse new turns, store what was accepted, stop; say what became of it. Safe twice.
@@ -265,86 +239,29 @@ class TrajectoryLogger:
         It returns after `timeout` seconds (None: `close_timeout_ms`), or shortly after, with what
         could not be stored as `pending`. If its caller is cancelled, closing goes on.
 
-        Raises `WriteFailedError` (with the report) after a failure for good, at the first call.
+        Raises `WriteFailedError` (with the report) after a failure for good, once.
         """
-        dispatcher = self._dispatcher
-        if dispatcher is None:
-            return FlushReport(0, 0, 0)
-        if asyncio.get_running_loop() is not self._loop:
-            if not dispatcher.ended:
-                raise TrajectoryError(_OTHER_LOOP)
-            self._closed = True
-            return dispatcher.report()  # it ended with its own loop
         seconds = self._settings.close_timeout_ms / 1000 if timeout is None else timeout
-        first = self._closing is None
-        self._closed = True
-        if self._closing is None:
-            self._closing = asyncio.get_running_loop().create_task(
-                self._close(dispatcher, seconds), name="trajectory-close"
-            )
-        report = await asyncio.shield(self._closing)
-        if first and (error := dispatcher.failure(report)) is not None:
-            raise error
-        return report
-
-    async def _close(self, dispatcher: Dispatcher, seconds: float) -> FlushReport:
-        report = await dispatcher.drain(seconds)
-        if self._closes_backend:
-            # A task of its own: a backend may have to wait for its database, we need not.
-            closing = self._closing_backend = asyncio.create_task(
-                self._backend.close(), name="trajectory-close-backend"
-            )
-            await asyncio.wait({closing}, timeout=_CLOSE_GRACE_S)
-            if not closing.done():
-                _log.error("the backend is still closing: %r", self._backend)
-            elif (error := closing.exception()) is not None:
-                _log.error("the backend did not close: %s", in_words(error))
-        return report
+        return await self._life.close(seconds)
 
     def statistics(self) -> Statistics:
         """Count what happened since `open`. Takes a microsecond or two; never waits."""
-        return self._open_dispatcher(other_thread=True).statistics()
+        return self._life.dispatcher(other_thread=True).statistics()
 
     async def _accept_turn(self, turn: Turn) -> Accepted | Dropped:
-        dispatcher = self._open_dispatcher()
-        turn, size = self._at_the_door(turn)
+        dispatcher = self._life.dispatcher()
+        turn, size = self._admission.turn(turn)
         return await dispatcher.accept(turn, size)
 
-    async def _until_durable(self, outcome: Accepted | Dropped) -> Accepted | Dropped:
+    def _deadline(self) -> float:
+        """Give the loop's time by which a call at level `stored` must have its answer."""
+        if not self._waits_for_commit:
+            return 0.0
+        return asyncio.get_running_loop().time() + self._settings.log_timeout_ms / 1000
+
+    async def _until_durable(
+        self, outcome: Accepted | Dropped, deadline: float
+    ) -> Accepted | Dropped:
         if self._waits_for_commit and outcome:
-            await self._open_dispatcher().stored()
+            return await self._life.dispatcher().stored(deadline)
         return outcome
-
-    def _at_the_door(self, turn: Turn) -> tuple[Turn, int]:
-        if not isinstance(turn, Turn):
-            raise InvalidTurnError(f"a {type(turn).__name__} is no Turn; make a Turn of it first")
-        if self._redact is not None:
-            turn = redacted(turn, self._redact)
-        return turn, self._checked(turn_bytes(turn), turn)
-
-    def _checked(self, size: int, what: Turn | str) -> int:
-        if size > self._settings.max_turn_bytes:
-            name = (
-                what if isinstance(what, str) else f"turn {what.trajectory_id}/{what.turn_number}"
-            )
-            raise InvalidTurnError(
-                f"{name} takes {size} bytes, more than max_turn_bytes = "
-                f"{self._settings.max_turn_bytes}; shorten it or raise the setting"
-            )
-        return size
-
-    def _open_dispatcher(self, *, other_thread: bool = False) -> Dispatcher:
-        if self._dispatcher is None:
-            raise LoggerClosedError(_NOT_OPEN)
-        if not other_thread and asyncio.get_running_loop() is not self._loop:
-            raise TrajectoryError(_OTHER_LOOP)
-        return self._dispatcher
-
-
-_CLOSE_GRACE_S = 1.0  # for the backend, once the turns' own time to close is over
-
-_OTHER_LOOP = (
-    "this logger belongs to another event loop; from another thread call log_turn_threadsafe, and "
-    "in another loop open a logger of its own"
-)
-_NOT_OPEN = "the logger is not open; use `async with`, or `await logger.open()` first"

@@ -230,6 +230,10 @@ class Fact(Value):
         return self.finding.position or 0
 
 
+Logged = Trajectory | Turn | Fact | TrajectoryEnd
+"""What a logger takes: turns, and what travels with them."""
+
+
 def turn_bytes(turn: Turn) -> int:
     """Estimate what a turn takes in the buffer and on the wire, in bytes of UTF-8."""
     size = 128 + text_bytes(turn.prompt) + text_bytes(turn.response)

@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from trajectory.errors import LoggerClosedError, TrajectoryError
+from trajectory.errors import InvalidTurnError, LoggerClosedError, TrajectoryError
 from trajectory.models import Question, Trajectory, TrajectoryEnd, TrajectoryStatus, Turn, Violation
 from trajectory.report import Accepted, Dropped
 
@@ -37,6 +37,7 @@ class Run:
         self._logger = logger
         self._id = id
         self._last = last_turn_number
+        self._dropped: set[int] = set()
         self._ended = False
 
     def __repr__(self) -> str:
@@ -58,30 +59,40 @@ class Run:
         Turns are numbered in the order of the calls. A call that raises gives its number back if
         no later one was given out; a dropped turn keeps its number, so the gap can be seen.
 
-        Raises `InvalidTurnError`, `BufferFullError`, `LoggerClosedError` or `WriteFailedError`.
+        Raises what `TrajectoryLogger.log_turn` raises. At level `stored` a
+        `BackendUnavailableError` says that the turn was accepted; don't log it again.
         """
+        deadline = self._logger._deadline()  # noqa: SLF001 - the run is the logger's other half
         turn = self._number(prompt, response, fields)
         try:
             outcome = await self._logger._accept_turn(turn)  # noqa: SLF001
         except BaseException:
             self._take_back(turn)
             raise
-        await self._logger._until_durable(outcome)  # noqa: SLF001 - from here on it is accepted
+        self._note(turn, outcome)
+        # From here on it is accepted, and keeps its number whatever happens.
+        await self._logger._until_durable(outcome, deadline)  # noqa: SLF001
         return turn
 
     def log_turn_nowait(self, prompt: str, response: str, **fields: Any) -> Turn:
         """Log the next turn without waiting; see `TrajectoryLogger.log_turn_nowait`."""
         turn = self._number(prompt, response, fields)
         try:
-            self._logger.log_turn_nowait(turn)
+            outcome = self._logger.log_turn_nowait(turn)
         except BaseException:
             self._take_back(turn)
             raise
+        self._note(turn, outcome)
         return turn
 
     def _number(self, prompt: str, response: str, fields: dict[str, Any]) -> Turn:
         if self._ended:
             raise LoggerClosedError(f"trajectory {self._id} has ended; start or resume one")
+        if not fields.keys().isdisjoint(("trajectory_id", "turn_number")):
+            raise InvalidTurnError(
+                "a run names and numbers its turns by itself; to choose a number, log a Turn with "
+                "logger.log_turn()"
+            )
         turn = Turn(
             trajectory_id=self._id,
             turn_number=self._last + 1,
@@ -92,17 +103,37 @@ class Run:
         self._last += 1
         return turn
 
+    def _note(self, turn: Turn, outcome: Accepted | Dropped) -> None:
+        if not outcome:
+            self._dropped.add(turn.turn_number)
+
     def _take_back(self, turn: Turn) -> None:
         if self._last == turn.turn_number:
             self._last -= 1
 
     async def log_question(self, turn_number: int, question: Question) -> Accepted | Dropped:
-        """Log a question that was found after its turn was logged."""
-        return await self._logger.log_question(self._id, turn_number, question)
+        """Log a question that was found after its turn was logged.
+
+        For a turn that was dropped it is dropped as well. Raises `InvalidTurnError` for a number
+        that this run has not given out, else as `TrajectoryLogger.log_question` does.
+        """
+        return await self._log_fact(turn_number, question)
 
     async def log_violation(self, turn_number: int, violation: Violation) -> Accepted | Dropped:
-        """Log a violation that was found after its turn was logged."""
-        return await self._logger.log_violation(self._id, turn_number, violation)
+        """Log a violation that was found after its turn was logged; see `log_question`."""
+        return await self._log_fact(turn_number, violation)
+
+    async def _log_fact(
+        self, turn_number: int, finding: Question | Violation
+    ) -> Accepted | Dropped:
+        if turn_number in self._dropped:
+            return self._logger._drop(self._id, turn_number, finding)  # noqa: SLF001
+        if turn_number > self._last:
+            raise InvalidTurnError(
+                f"turn {turn_number} of trajectory {self._id} was not logged yet; its last is "
+                f"{self._last}"
+            )
+        return await self._logger._log_fact(self._id, turn_number, finding)  # noqa: SLF001
 
     async def end(
         self,
@@ -112,8 +143,11 @@ class Run:
         reward: float | None = None,
         ended_at: datetime | None = None,
     ) -> None:
-        """End the trajectory. It never waits for room, and only the first call counts."""
-        self._end(TrajectoryStatus(status), error=error, reward=reward, ended_at=ended_at)
+        """End the trajectory. It never waits for room, and only the first call counts.
+
+        Raises `InvalidTurnError` for a status that is none, or an error text that is too large.
+        """
+        self._end(_status(status), error=error, reward=reward, ended_at=ended_at)
 
     def _end(
         self,
@@ -136,13 +170,29 @@ class Run:
         self._ended = True
 
     async def _end_with_block(self, error: BaseException | None) -> None:
-        if error is None:
+        if error is None or (isinstance(error, SystemExit) and not error.code):
             self._end(TrajectoryStatus.COMPLETED)
         elif isinstance(error, asyncio.CancelledError | KeyboardInterrupt | GeneratorExit):
             self._end(TrajectoryStatus.CANCELLED)
         else:
-            words = f"{type(error).__name__}: {error}"[:_ERROR_CHARACTERS]
-            self._end(TrajectoryStatus.FAILED, error=words)
+            self._end(TrajectoryStatus.FAILED, error=_words(error))
+
+
+def _status(status: TrajectoryStatus | str) -> TrajectoryStatus:
+    try:
+        return TrajectoryStatus(status)
+    except ValueError:
+        known = ", ".join(TrajectoryStatus)
+        raise InvalidTurnError(f"no such status; a trajectory ends as one of {known}") from None
+
+
+def _words(error: BaseException) -> str:
+    """Describe the exception of a block, whatever its own text does."""
+    try:
+        text = str(error)
+    except Exception:  # noqa: BLE001 - the block's exception must go on, not this one
+        text = "(its text can't be shown)"
+    return f"{type(error).__name__}: {text}"[:_ERROR_CHARACTERS]
 
 
 class RunContext:

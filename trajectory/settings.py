@@ -143,6 +143,18 @@ class LoggerSettings(BaseSettings):
         return cls(**{"buffer_size": 50, "flush_interval_ms": 1000, **settings})
 
 
+def checked_settings(settings: object) -> LoggerSettings:
+    """Give the settings, the default ones for None. Raises `ConfigurationError`."""
+    if settings is None:
+        return LoggerSettings()
+    if not isinstance(settings, LoggerSettings):
+        raise ConfigurationError(
+            f"settings must be a LoggerSettings, not a {type(settings).__name__}; for a dict write "
+            f"LoggerSettings(**values)"
+        )
+    return settings
+
+
 class _Table(PydanticBaseSettingsSource):
     """The TOML table, as the source of lowest precedence."""
 

@@ -77,7 +77,7 @@ async def test_aclose_keeps_its_timeout_beside_a_locked_file(tmp_path: Path) -> 
         locker.execute("ROLLBACK")
         locker.close()
     assert report == (0, 0, 12)
-    closing = logger._closing_backend
+    closing = logger._life._closing_backend
     assert closing is not None
     await closing
 

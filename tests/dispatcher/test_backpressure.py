@@ -12,11 +12,14 @@ from clock import run_virtual
 from trajectory import (
     BufferFullError,
     Dropped,
+    LoggerClosedError,
     LoggerSettings,
     Question,
+    TrajectoryError,
     TrajectoryLogger,
     Turn,
     TurnQuery,
+    WriteFailedError,
 )
 from trajectory.backends.memory import MemoryBackend
 from trajectory.testing import GatedBackend, SlowBackend
@@ -189,3 +192,64 @@ async def test_an_end_finds_room_in_a_full_buffer() -> None:
             await run.end()
         backend.open_gate()
     assert sum(len(batch.ends) for batch in backend.batches) == 2
+
+
+@run_virtual
+@pytest.mark.parametrize("full_of", ["turns", "bytes", "facts"])
+async def test_who_waits_for_room_starts_a_write_at_once(full_of: str) -> None:
+    """Invariant: a full buffer is written now, and not when its turns are old enough."""
+    settings = LoggerSettings(channel_capacity=5, buffer_size=5, channel_bytes=10_000)
+    question = Question(question_text="q", effort_level="low")
+    async with TrajectoryLogger(MemoryBackend(), settings) as logger:
+        loop = asyncio.get_running_loop()
+        first = turn(1)
+        await logger.log_turn(first)
+        await logger.flush()
+        if full_of == "turns":
+            for number in range(2, 7):
+                await logger.log_turn(turn(number))
+        elif full_of == "bytes":
+            await logger.log_turn(turn(2, "x" * 9000))
+        else:
+            for _ in range(5):
+                await logger.log_question(*first.key, question)
+        if full_of == "facts":
+            await logger.log_question(*first.key, question)
+        else:
+            await logger.log_turn(turn(9, "x" * 2000))
+        assert loop.time() == 0
+
+
+@run_virtual
+@pytest.mark.parametrize("end", ["closed", "failed"])
+async def test_room_that_is_granted_as_the_end_comes_takes_no_turn(
+    end: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Invariant: a refused call leaves nothing in the buffer, even one that had its room."""
+    backend = GatedBackend()
+    settings = LoggerSettings(channel_capacity=1, buffer_size=1)
+    logger = await TrajectoryLogger(backend, settings).open()
+    await logger.log_turn(turn(1))
+    await backend.parked(1)
+    waiting = asyncio.create_task(logger.log_turn(turn(2)))
+    await asyncio.sleep(0)
+    dispatcher = logger._life.dispatcher()
+    drop = dispatcher._buffer.drop
+
+    def drop_and_end(count: int) -> int:
+        """Grant the room, and end before the one who waited runs again."""
+        turns = drop(count)
+        if end == "closed":
+            dispatcher._closing = True
+        else:
+            dispatcher._writer.failure = TrajectoryError("broken")
+        return turns
+
+    monkeypatch.setattr(dispatcher._buffer, "drop", drop_and_end)
+    backend.open_gate()
+    with pytest.raises(LoggerClosedError if end == "closed" else WriteFailedError):
+        await waiting
+    assert (dispatcher._buffer.turns, len(dispatcher._buffer)) == (0, 0)
+    monkeypatch.undo()
+    dispatcher._writer.failure = None
+    assert await logger.aclose() == (1, 0, 0)

@@ -11,14 +11,23 @@ import pytest
 from clock import run_virtual
 
 from trajectory import (
+    BackendError,
+    BackendUnavailableError,
     LoggerClosedError,
     LoggerSettings,
+    TrajectoryError,
     TrajectoryLogger,
     Turn,
     TurnQuery,
+    WriteFailedError,
 )
 from trajectory.backends.memory import MemoryBackend
-from trajectory.testing import CommitThenDisconnectBackend, GatedBackend, SlowBackend
+from trajectory.testing import (
+    CommitThenDisconnectBackend,
+    FailingBackend,
+    GatedBackend,
+    SlowBackend,
+)
 
 
 def turn(number: int = 1) -> Turn:
@@ -67,7 +76,7 @@ async def test_a_log_turn_cancelled_between_grant_and_add_gives_its_room_to_the_
         last = turn(2)
         second = asyncio.create_task(logger.log_turn(last))
         await asyncio.sleep(0)
-        dispatcher = logger._dispatcher
+        dispatcher = logger._life._dispatcher
         assert dispatcher is not None
         drop = dispatcher._buffer.drop
 
@@ -249,3 +258,127 @@ async def test_those_who_wait_for_room_when_it_closes_are_told() -> None:
         await waiting
     backend.open_gate()
     assert await closing == (100, 0, 0)
+
+
+def test_a_second_cancellation_at_the_end_of_the_loop_changes_nothing() -> None:
+    """Invariant: a second Ctrl-C, which cancels the writer's last write, loses no turn."""
+    inner = MemoryBackend()
+
+    class Parks(GatedBackend):
+        async def write(self, batch: object, /) -> None:
+            if self.cancelled == 1:
+                writer = asyncio.current_task()
+                assert writer is not None
+                asyncio.get_running_loop().call_soon(writer.cancel)
+            if self.cancelled == 2:
+                self.open_gate()
+            await super().write(batch)  # type: ignore[arg-type]
+
+    async def main() -> TrajectoryLogger:
+        backend = Parks(inner)
+        logger = await TrajectoryLogger(backend).open()
+        await fill(logger, 12)
+        await backend.parked(1)
+        return logger
+
+    logger = asyncio.run(main())
+    assert len(inner._turns) == 12
+    assert asyncio.run(logger.aclose()) == (12, 0, 0)
+
+
+@run_virtual
+async def test_two_opens_at_once_make_one_writer() -> None:
+    class Slow(MemoryBackend):
+        async def open(self) -> None:
+            await asyncio.sleep(1)
+
+    logger = TrajectoryLogger(Slow())
+    outcomes = await asyncio.gather(logger.open(), logger.open(), return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes] == [TrajectoryLogger, TrajectoryError]
+    await logger.aclose()
+
+
+@run_virtual
+async def test_an_open_that_failed_may_be_tried_again() -> None:
+    class AwayOnce(MemoryBackend):
+        tries = 0
+
+        async def open(self) -> None:
+            self.tries += 1
+            if self.tries == 1:
+                raise BackendUnavailableError("refused")
+
+    logger = TrajectoryLogger(AwayOnce())
+    with pytest.raises(BackendUnavailableError):
+        await logger.open()
+    async with logger:
+        await logger.log_turn(turn())
+
+
+@run_virtual
+async def test_a_second_aclose_keeps_a_timeout_of_its_own() -> None:
+    backend = GatedBackend()
+    logger = await TrajectoryLogger(backend).open()
+    await fill(logger, 3)
+    first = asyncio.create_task(logger.aclose(timeout=60))
+    await backend.parked(1)
+    began = asyncio.get_running_loop().time()
+    assert await logger.aclose(timeout=1) == (0, 0, 3)
+    assert asyncio.get_running_loop().time() - began < 5
+    backend.open_gate()
+    assert await first == (3, 0, 0)
+
+
+@run_virtual
+async def test_a_failure_is_told_although_the_first_aclose_was_cancelled() -> None:
+    logger = await TrajectoryLogger(FailingBackend(BackendError("broken"))).open()
+    await fill(logger, 1)
+    first = asyncio.create_task(logger.aclose())
+    await asyncio.sleep(0)
+    first.cancel()
+    with pytest.raises(WriteFailedError):
+        await logger.aclose()
+    assert (await logger.aclose()).pending == 1  # once is enough
+
+
+@run_virtual
+async def test_stored_calls_have_a_true_answer_when_the_end_comes_first() -> None:
+    backend = GatedBackend()
+    logger = await TrajectoryLogger(backend, LoggerSettings(durability="stored")).open()
+    waiting = asyncio.create_task(logger.log_turn(turn()))
+    await backend.parked(1)
+    assert await logger.aclose(timeout=1) == (0, 0, 1)
+    with pytest.raises(LoggerClosedError, match="closed before it was stored"):
+        await waiting
+
+
+@run_virtual
+async def test_a_stored_call_waits_no_longer_than_its_timeout_in_all() -> None:
+    """Invariant: the wait for room and the wait for the commit share one timeout."""
+    loop = asyncio.get_running_loop()
+    backend = GatedBackend()
+    settings = LoggerSettings(
+        durability="stored", channel_capacity=1, buffer_size=1, log_timeout_ms=10_000
+    )
+    async with TrajectoryLogger(backend, settings) as logger:
+        first = asyncio.create_task(logger.log_turn(turn()))
+        await backend.parked(1)
+        began = loop.time()
+        second = asyncio.create_task(logger.log_turn(turn()))
+        await asyncio.sleep(8)
+        backend.let_through(1)
+        await first
+        with pytest.raises(BackendUnavailableError, match="accepted but not stored"):
+            await second
+        assert loop.time() - began == pytest.approx(10)
+        backend.open_gate()
+
+
+@run_virtual
+async def test_warn_lets_a_stored_call_go_on_with_a_true_answer() -> None:
+    settings = LoggerSettings(durability="stored", on_failure="warn")
+    async with TrajectoryLogger(FailingBackend(BackendError("broken")), settings) as logger:
+        assert not await logger.log_turn(turn())
+        assert not await logger.log_turn(turn())
+        got = logger.statistics()
+        assert (got.stored, got.buffered, got.dropped) == (0, 1, 1)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 from uuid import uuid4
 
 import pytest
+from clock import run_virtual
 
 from trajectory import (
+    BackendUnavailableError,
     BufferFullError,
+    ConfigurationError,
     InvalidTurnError,
     LoggerClosedError,
     LoggerSettings,
@@ -18,11 +22,13 @@ from trajectory import (
     TrajectoryLogger,
     TrajectoryQuery,
     TrajectoryStatus,
+    Turn,
     TurnQuery,
     Violation,
     current,
 )
 from trajectory.backends.memory import MemoryBackend
+from trajectory.testing import GatedBackend
 
 
 async def trajectories(backend: MemoryBackend) -> list[Trajectory]:
@@ -136,9 +142,122 @@ async def test_resume_goes_on_behind_what_is_stored_or_waits() -> None:
         again = await logger.resume_trajectory(run.id)
         assert again.last_turn_number == 2
         assert (await again.log_turn("p", "r")).turn_number == 3
-        new = await logger.resume_trajectory(uuid4())
-        assert new.last_turn_number == 0
     assert await numbers(backend) == [1, 2, 3]
+
+
+async def test_resuming_what_is_unknown_begins_at_1_and_says_so(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with TrajectoryLogger(MemoryBackend()) as logger:
+        begun = await logger.start_trajectory()
+        assert (await logger.resume_trajectory(begun.id)).last_turn_number == 0
+        assert not caplog.records
+        assert (await logger.resume_trajectory(uuid4())).last_turn_number == 0
+        assert "nothing is stored of trajectory" in caplog.text
+
+
+@run_virtual
+async def test_a_trajectory_is_not_resumed_from_a_number_that_may_be_taken() -> None:
+    backend = GatedBackend()
+    settings = LoggerSettings(flush_timeout_ms=1000)
+    async with TrajectoryLogger(backend, settings) as logger:
+        run = await logger.start_trajectory()
+        await run.log_turn("p", "r")
+        with pytest.raises(BackendUnavailableError, match="1 turns are not stored"):
+            await logger.resume_trajectory(run.id)
+        backend.open_gate()
+        assert (await logger.resume_trajectory(run.id)).last_turn_number == 1
+
+
+@run_virtual
+async def test_facts_of_a_dropped_turn_are_dropped_with_it() -> None:
+    """Invariant: a turn that was left out can't make the database refuse what is said of it."""
+    backend = GatedBackend()
+    question = Question(question_text="q", effort_level="low")
+    settings = LoggerSettings(overflow="drop_newest", channel_capacity=1, buffer_size=1)
+    async with TrajectoryLogger(backend, settings) as logger:
+        run = await logger.start_trajectory()
+        await run.log_turn("p", "r")
+        lost = [await run.log_turn("p", "r"), run.log_turn_nowait("p", "r")]
+        assert logger.statistics().dropped == 2
+        backend.open_gate()
+        await logger.flush()
+        for each in lost:
+            assert not await run.log_question(each.turn_number, question)
+        assert not await run.log_violation(2, Violation(preference_name="tone", severity="minor"))
+        assert await run.log_question(1, question)
+        assert logger.statistics().others_dropped == 3
+        assert (await logger.flush()).pending == 0
+
+
+async def test_a_fact_of_a_turn_to_come_is_refused_at_the_call() -> None:
+    question = Question(question_text="q", effort_level="low")
+    async with TrajectoryLogger(MemoryBackend()) as logger, logger.trajectory() as run:
+        with pytest.raises(InvalidTurnError, match="its last is 0"):
+            await run.log_question(1, question)
+        await run.log_turn("p", "r")
+        await run.log_question(1, question)
+
+
+async def test_wrong_arguments_get_a_clear_error() -> None:
+    question = Question(question_text="q", effort_level="low")
+    async with TrajectoryLogger(MemoryBackend()) as logger:
+        run = await logger.start_trajectory()
+        await run.log_turn("p", "r")
+        wrong: list[Any] = [
+            lambda: run.log_turn("p", "r", turn_number=7),
+            lambda: run.log_turn("p", "r", trajectory_id=run.id),
+            lambda: run.log_question(1, {"question_text": "q"}),  # type: ignore[arg-type]
+            lambda: logger.log_question(1, run.id, question),  # type: ignore[arg-type]
+            lambda: logger.log_trajectory("run-1"),  # type: ignore[arg-type]
+            lambda: run.end("done"),
+        ]
+        for call in wrong:
+            with pytest.raises(InvalidTurnError):
+                await call()
+        with pytest.raises(ConfigurationError, match="LoggerSettings"):
+            TrajectoryLogger(MemoryBackend(), {"buffer_size": 1})  # type: ignore[arg-type]
+        assert logger.statistics().accepted == 1
+        await run.end("cancelled")
+
+
+async def test_nowait_from_another_thread_says_what_to_call() -> None:
+    async with TrajectoryLogger(MemoryBackend()) as logger:
+        sent = Turn(trajectory_id=uuid4(), turn_number=1, prompt="p", response="r")
+        with pytest.raises(TrajectoryError, match="log_turn_threadsafe"):
+            await asyncio.to_thread(logger.log_turn_nowait, sent)
+
+
+class _MuteError(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("no text")
+
+
+@pytest.mark.parametrize(
+    ("raised", "status"),
+    [(SystemExit(0), "completed"), (SystemExit(3), "failed"), (_MuteError(), "failed")],
+    ids=["exit 0", "exit 3", "no text"],
+)
+async def test_the_block_s_exception_decides_the_status(raised: BaseException, status: str) -> None:
+    backend = MemoryBackend()
+    async with TrajectoryLogger(backend) as logger:
+        with pytest.raises(type(raised)):
+            async with logger.trajectory():
+                raise raised
+    [read] = [t async for t in backend.read_trajectories(TrajectoryQuery())]
+    assert read.status == status
+
+
+async def test_a_large_fact_or_end_is_refused_by_its_size() -> None:
+    settings = LoggerSettings(max_turn_bytes=1000)
+    async with TrajectoryLogger(MemoryBackend(), settings) as logger:
+        run = await logger.start_trajectory()
+        await run.log_turn("p", "r")
+        with pytest.raises(InvalidTurnError, match="max_turn_bytes = 1000"):
+            await run.log_question(1, Question(question_text="q" * 1000, effort_level="low"))
+        with pytest.raises(InvalidTurnError, match="max_turn_bytes = 1000"):
+            await run.end("failed", error="e" * 1000)
+        await run.end("failed", error="e")
 
 
 async def test_a_run_logs_late_facts() -> None:

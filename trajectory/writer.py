@@ -1,0 +1,206 @@
+"""The one task that writes: takes what the buffer holds, batch by batch, to the backend.
+
+**Promise.** What was accepted leaves the buffer only after its batch has committed, in order of
+acceptance. A batch whose outcome is unknown is written again by key.
+
+**When.** A write starts when `buffer_size` turns wait, when the oldest is `flush_interval_ms` old,
+or when somebody waits (for a flush, a commit or room). While a batch is being written the next
+one fills, and takes all that is there. An idle writer holds no timer.
+
+**Failure.** An unavailable database is tried again, with pauses that double; a rejected batch and
+any other error stop the writer for good, and wake all who wait.
+
+**The end of the loop.** When the loop goes while the logger is open, the writer stores what is
+there before it goes, within `close_timeout_ms`, even if it is cancelled again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+
+from trajectory.backend import StorageBackend
+from trajectory.buffer import Buffer, as_batch
+from trajectory.errors import ConflictError, TrajectoryError, in_words
+from trajectory.ledger import Ledger
+from trajectory.retry import write_until_stored
+from trajectory.settings import LoggerSettings
+
+_log = logging.getLogger(__name__)
+
+_GRACE_S = 0.25
+"""How long a cancelled write may take to notice, once the time to close is over."""
+
+_CANCELS = 5
+"""So many further cancellations does the end of a loop put up with; a second Ctrl-C is one."""
+
+_running: set[Writer] = set()
+"""Holds what runs: a logger that is forgotten while open must not take accepted turns with it."""
+
+
+class Writer:
+    """Stores what a buffer holds. Belongs to one event loop, from `start` to `stop`."""
+
+    def __init__(
+        self,
+        backend: StorageBackend,
+        settings: LoggerSettings,
+        buffer: Buffer,
+        ledger: Ledger,
+        *,
+        at_loop_end: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
+        self._backend = backend
+        self._settings = settings
+        self._interval = settings.flush_interval_ms / 1000
+        self._buffer_size = settings.buffer_size
+        self._buffer = buffer
+        self._ledger = ledger
+        self._at_loop_end = at_loop_end
+        # All mutable state. Only the loop's thread touches it.
+        self.failure: Exception | None = None
+        self._turns_due = 0  # accepted since the batch that is being written was taken
+        self._writing = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._due = asyncio.Event()
+        self._closing = False
+        self._abandoned = False
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing will be written any more."""
+        return self._task is None or self._task.done()
+
+    def start(self) -> None:
+        """Start the task on the running loop."""
+        self._loop = asyncio.get_running_loop()
+        self._task = self._loop.create_task(self._run(), name="trajectory-writer")
+        self._task.add_done_callback(self._note_end)
+        _running.add(self)
+
+    def note_added(self, *, is_turn: bool) -> None:
+        """Decide, after something was added to the buffer, when it is due."""
+        if is_turn:
+            self._turns_due += 1
+        if self._turns_due >= self._buffer_size or self._buffer.waiting:
+            self._due.set()
+        elif self._timer is None and not self._writing:
+            self._timer = self._loop.call_later(self._interval, self._due.set)
+
+    def write_now(self) -> None:
+        """Write at once what is there: somebody waits for it."""
+        self._due.set()
+
+    async def stop(self) -> None:
+        """End once all is written."""
+        self._closing = True
+        self._due.set()
+        if self._task is not None:
+            await asyncio.wait({self._task})
+
+    async def abandon(self) -> None:
+        """End at once; what is not written stays in the buffer."""
+        self._closing = self._abandoned = True
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait({self._task}, timeout=_GRACE_S)
+
+    async def _run(self) -> None:
+        try:
+            while not (self._closing and not len(self._buffer)):
+                await self._due.wait()
+                await self._write_waiting()
+        except asyncio.CancelledError:
+            if not self._abandoned:
+                await self._last_writes()
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever a backend raises ends here, loudly
+            self._fail(error)
+
+    async def _write_waiting(self) -> None:
+        """Write all that waits, as one batch, and decide when the next is due."""
+        self._due.clear()
+        self._stop_timer()
+        waiting = self._buffer.peek()
+        if waiting:
+            self._writing = True
+            self._turns_due = 0
+            try:
+                await write_until_stored(
+                    self._backend,
+                    as_batch(waiting),
+                    self._settings,
+                    note_retry=self._ledger.note_retry,
+                )
+            finally:
+                self._writing = False
+            turns = self._buffer.drop(len(waiting))
+            self._ledger.note_stored(turns=turns, others=len(waiting) - turns)
+            _log.debug("stored a batch of %d turns, %d in all", turns, len(waiting))
+        oldest = self._buffer.oldest()
+        if oldest is None:
+            return
+        if (
+            self._turns_due >= self._buffer_size
+            or self._ledger.awaited
+            or self._buffer.waiting
+            or self._closing
+        ):
+            self._due.set()
+        elif self._timer is None:
+            self._timer = self._loop.call_at(oldest + self._interval, self._due.set)
+
+    async def _last_writes(self) -> None:
+        """Store what is there although the loop ends: nothing else will run on it afterwards.
+
+        The batch that the cancellation met has an unknown outcome, and is written again by key.
+        """
+        _log.warning("the event loop ends while the logger is open; storing what is there")
+        deadline = self._loop.time() + self._settings.close_timeout_ms / 1000
+        cancelled = 0
+        while len(self._buffer) and self.failure is None and cancelled < _CANCELS:
+            try:
+                async with asyncio.timeout_at(deadline):
+                    await self._write_waiting()
+            except asyncio.CancelledError:
+                cancelled += 1
+            except TimeoutError:
+                waiting = self._ledger.turns_waiting
+                _log.error("the event loop ended with %d turns not stored", waiting)
+                break
+            except Exception as error:  # noqa: BLE001
+                self._fail(error)
+        self._closing = cancelled < _CANCELS  # else the task was killed, which is a failure
+        if self._at_loop_end is not None:
+            await self._at_loop_end()
+
+    def _fail(self, error: Exception) -> None:
+        self.failure = error
+        cause = error if isinstance(error, ConflictError) else error.__cause__
+        if isinstance(cause, ConflictError):
+            self._ledger.conflicts += len(cause.keys)
+        _log.error(
+            "the writer stopped after %s; %d turns are not stored",
+            in_words(error),
+            self._ledger.turns_waiting,
+        )
+
+    def _note_end(self, task: asyncio.Task[None]) -> None:
+        """Wake all who wait: nothing will happen any more."""
+        self._stop_timer()
+        if self.failure is None and not self._closing:
+            # asyncio shows an exception that isn't ours to whoever runs the loop.
+            cause = None if task.cancelled() else task.exception()
+            how = "cancelled" if cause is None else f"ended by {type(cause).__name__}"
+            self.failure = TrajectoryError(f"the writer task was {how}")
+        if self.failure is not None:
+            self._buffer.turn_away(TrajectoryError("the writer stopped"))
+        self._ledger.wake_all()
+        _running.discard(self)
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
