@@ -21,10 +21,12 @@ SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 
 
 @pytest.fixture(autouse=True, scope="session")
-def _clean_environment() -> None:
+def _clean_environment(tmp_path_factory: pytest.TempPathFactory) -> None:
     for name in list(os.environ):
         if name.startswith("TRAJECTORY_") and name != postgres.URL_VARIABLE:
             del os.environ[name]
+    # Journals of servers lie there: none of a person's is replayed into a test's database.
+    os.environ["XDG_STATE_HOME"] = str(tmp_path_factory.mktemp("state"))
 
 
 @pytest.fixture(autouse=True)

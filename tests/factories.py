@@ -29,7 +29,7 @@ from trajectory import (
     Turn,
     Violation,
 )
-from trajectory.merge import LATE_POSITION
+from trajectory.models import LATE_POSITION
 
 # A declaration stands where the made value has text or a number.
 LazyFunction: Any = factory.LazyFunction

@@ -21,8 +21,9 @@ VALUES = {"report", "values", "ids", "errors", "door", "models"}
 CONTRACT = {*VALUES, "query", "merge", "backend"}
 WAY_IN = {
     *CONTRACT,
-    *("settings", "late", "redaction", "admission"),
-    *("buffer", "ledger", "retry", "writer", "dispatcher"),
+    *("settings", "forks", "late", "redaction", "admission"),
+    *("journal", "dead_letters", "placement", "buffer", "ledger", "isolation", "spill"),
+    *("retry", "delivery", "writer", "dispatcher"),
 }
 FRONT = {*WAY_IN, "backends", "lifecycle", "resume", "logger", "run"}
 
@@ -33,19 +34,32 @@ MAY_IMPORT: dict[str, set[str]] = {
     "errors": {"report"},
     "door": {"errors", "values"},
     "models": {"door", "errors", "ids", "values"},
+    "journal": VALUES,
     "settings": {"errors"},
     "query": {"door", "errors", "models"},
-    "merge": {"models", "values"},
+    "merge": {"errors", "models", "values"},
+    "forks": set(),
     "late": {"models"},
     "redaction": {"errors", "models"},
     "backend": {"models", "query"},
     "buffer": {"backend", "models"},
     "admission": {"errors", "late", "models", "redaction"},
     "ledger": {"models", "report"},
-    "retry": {"backend", "errors", "settings"},
+    "dead_letters": {"errors", "models"},
+    "placement": {"backend", "errors", "settings"},
+    "isolation": {"backend", "buffer", "errors", "models"},
+    "spill": {"journal"},
+    "retry": {"backend", "dead_letters", "errors", "settings"},
     # The way in knows the contract, and no backend.
-    "writer": {*CONTRACT, "settings", "buffer", "ledger", "retry"},
-    "dispatcher": {*CONTRACT, "settings", "buffer", "ledger", "writer"},
+    "delivery": {
+        *("backend", "errors", "models", "settings", "buffer", "dead_letters", "isolation"),
+        *("journal", "ledger", "retry", "spill"),
+    },
+    "writer": {"errors", "settings", "buffer", "delivery", "ledger"},
+    "dispatcher": {
+        *("backend", "errors", "models", "report", "settings", "buffer", "dead_letters"),
+        *("delivery", "journal", "ledger", "spill", "writer"),
+    },
     # Backends know the contract, and nothing of the way in.
     "backends": CONTRACT,
     "backends.sql": {*CONTRACT, "backends", "migrations"},

@@ -79,9 +79,9 @@ class Buffer:
         """Add what room was reserved for."""
         self._buffered.append(buffered)
 
-    def reserve_beyond_limits(self, size: int) -> None:
-        """Reserve room for an end, which there always is."""
-        self._take(is_turn=False, size=size)
+    def reserve_beyond_limits(self, *, is_turn: bool, size: int) -> None:
+        """Reserve room in any case: for an end, and for what was spilled and comes back."""
+        self._take(is_turn, size)
 
     def release(self, *, is_turn: bool, size: int) -> None:
         """Give back room, reserved or taken, and reserve it for those who wait, in their order."""
@@ -141,6 +141,13 @@ class Buffer:
             self.bytes -= size
         self._grant()
         return turns
+
+    @property
+    def room(self) -> tuple[int, int]:
+        """How many more turns and bytes fit in; one turn at least if the buffer is empty."""
+        return self._capacity - self.turns, max(
+            0 if self._buffered else 1, self._max_bytes - self.bytes
+        )
 
     def oldest(self) -> float | None:
         """Give the time of acceptance of the oldest."""

@@ -1,7 +1,11 @@
 """Between the logger and a backend: a bounded buffer, filled here and emptied by the writer.
 
-**Accepting.** From the reservation of room to the add there is no await, so a call that is refused
-or cancelled leaves nothing behind. What was accepted is the writer's (see `trajectory.writer`).
+**Accepting.** Room is reserved, the journal appended to, the buffer added to, without an await in
+between: a call that is refused or cancelled leaves nothing behind, and a journal that fails gives
+the room back. What was accepted is the writer's (see `trajectory.writer`).
+
+**Spilling.** With `overflow="spill"`, what finds the buffer full goes into the journal alone, and
+all that follows as well, until the writer has taken everything back in order.
 
 **Waiting.** Callers only ever wait for futures, so cancelling one reaches no write. Every wait has
 an end: after its timeout, or once the writer has stopped.
@@ -14,10 +18,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 from trajectory.backend import StorageBackend
 from trajectory.buffer import Buffer, RoomWaiter
+from trajectory.dead_letters import DeadLetters
+from trajectory.delivery import Delivery
 from trajectory.errors import (
     BackendUnavailableError,
     BufferFullError,
@@ -26,10 +32,12 @@ from trajectory.errors import (
     WriteFailedError,
     in_words,
 )
+from trajectory.journal import Journal, JournalError, Orphan
 from trajectory.ledger import Ledger
 from trajectory.models import Logged, TrajectoryEnd, Turn
 from trajectory.report import ACCEPTED, DROPPED, Accepted, Dropped, FlushReport, Statistics
 from trajectory.settings import LoggerSettings, OnFailure, Overflow
+from trajectory.spill import Spill
 from trajectory.writer import Writer
 
 _log = logging.getLogger(__name__)
@@ -43,17 +51,35 @@ class Dispatcher:
         backend: StorageBackend,
         settings: LoggerSettings,
         *,
+        dead_letters: DeadLetters,
+        journal: Journal | None = None,
+        orphans: Sequence[tuple[Orphan, int]] = (),
+        open_first: Callable[[], Awaitable[None]] | None = None,
         at_loop_end: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self._backend = backend
         self._settings = settings
         self._log_timeout = settings.log_timeout_ms / 1000
-        self._waits = settings.overflow is Overflow.WAIT
+        self._overflow = settings.overflow
+        self._waits = settings.overflow in (Overflow.WAIT, Overflow.SPILL)
+        self._journal = journal
         # All mutable state. Only the loop's thread touches it.
         self._buffer = Buffer(settings.channel_capacity, settings.channel_bytes)
         self._ledger = Ledger()
+        self._spill = Spill(journal, settings.journal_max_bytes)
+        self._delivery = Delivery(
+            backend,
+            settings,
+            self._buffer,
+            self._ledger,
+            dead_letters=dead_letters,
+            journal=journal,
+            orphans=orphans,
+            open_first=open_first,
+            spill=self._spill,
+        )
         self._writer = Writer(
-            backend, settings, self._buffer, self._ledger, at_loop_end=at_loop_end
+            self._delivery, settings, self._buffer, self._ledger, at_loop_end=at_loop_end
         )
         self._closing = False
 
@@ -62,16 +88,22 @@ class Dispatcher:
         self._loop = asyncio.get_running_loop()
         self._writer.start()
 
+    def forget(self) -> None:
+        """In a forked child: the writer is the parent's."""
+        self._writer.forget()
+
     # Accepting.
 
     def accept_nowait(self, value: Logged, size: int) -> Accepted | Dropped:
         """Accept now, or raise `BufferFullError` (with `drop_newest`: drop and count)."""
         if self._refuses:
             return self._turn_down(value)
-        if self._buffer.reserve(is_turn=isinstance(value, Turn), size=size):
+        if self._reserve(value, size):
             return self._add(value, size)
-        if self._settings.overflow is Overflow.DROP_NEWEST:
+        if self._overflow is Overflow.DROP_NEWEST:
             return self.drop(value)
+        if self._overflow is Overflow.SPILL and self._spill.fits(size):
+            return self._add_beyond(value)
         raise BufferFullError(self._full())
 
     async def accept(self, value: Logged, size: int) -> Accepted | Dropped:
@@ -80,6 +112,8 @@ class Dispatcher:
             return self.accept_nowait(value, size)
         if self._refuses:
             return self._turn_down(value)
+        if self._overflow is Overflow.SPILL:
+            return await self._accept_or_spill(value, size)
         is_turn = isinstance(value, Turn)
         if not self._buffer.reserve(is_turn=is_turn, size=size):
             try:
@@ -93,11 +127,29 @@ class Dispatcher:
                 return self._turn_down(value)
         return self._add(value, size)
 
+    async def _accept_or_spill(self, value: Logged, size: int) -> Accepted | Dropped:
+        deadline = self._loop.time() + self._log_timeout
+        while True:
+            if self._refuses:
+                return self._turn_down(value)
+            if self._reserve(value, size):
+                return self._add(value, size)
+            if self._spill.fits(size):
+                return self._add_beyond(value)
+            if not await self._spill.progress(deadline):
+                raise BufferFullError(
+                    f"{self._full()}, and the journal has reached journal_max_bytes = "
+                    f"{self._settings.journal_max_bytes}; waited log_timeout_ms = "
+                    f"{self._settings.log_timeout_ms:g}"
+                )
+
     def accept_end(self, end: TrajectoryEnd, size: int) -> Accepted | Dropped:
         """Accept an end, which never waits for room."""
         if self._refuses:
             return self._turn_down(end)
-        self._buffer.reserve_beyond_limits(size)
+        if self._spill.count:
+            return self._add_beyond(end)
+        self._buffer.reserve_beyond_limits(is_turn=False, size=size)
         return self._add(end, size)
 
     def drop(self, value: Logged) -> Dropped:
@@ -120,11 +172,35 @@ class Dispatcher:
             self._buffer.leave(waiter)
             raise
 
+    def _reserve(self, value: Logged, size: int) -> bool:
+        """Reserve room, unless something that came earlier waits outside the buffer."""
+        if self._spill.count:
+            return False
+        return self._buffer.reserve(is_turn=isinstance(value, Turn), size=size)
+
     def _add(self, value: Logged, size: int) -> Accepted:
-        self._buffer.add((value, size, self._loop.time()))
+        """Add what room was reserved for."""
         is_turn = isinstance(value, Turn)
+        if self._journal is not None:
+            try:
+                self._journal.append(value)
+            except BaseException:
+                self._buffer.release(is_turn=is_turn, size=size)
+                raise
+        self._buffer.add((value, size, self._loop.time()))
         self._ledger.note_accepted(is_turn=is_turn)
         self._writer.note_added(is_turn=is_turn)
+        return ACCEPTED
+
+    def _add_beyond(self, value: Logged) -> Accepted:
+        """Add to the journal alone."""
+        assert self._journal is not None  # noqa: S101 - nothing fits into a spill without one
+        self._journal.append(value)
+        self._spill.count += 1
+        is_turn = isinstance(value, Turn)
+        self._ledger.note_accepted(is_turn=is_turn)
+        self._ledger.turns_spilled += is_turn
+        self._writer.write_now()
         return ACCEPTED
 
     @property
@@ -147,10 +223,26 @@ class Dispatcher:
 
     # Waiting for what was accepted.
 
+    async def synced(self, deadline: float) -> None:
+        """Wait until all that was accepted so far survives power loss (the level `synced`).
+
+        Raises `JournalError`: it was accepted, and survives the end of this process alone.
+        """
+        if self._journal is None:
+            return
+        try:
+            async with asyncio.timeout_at(deadline):
+                await self._journal.sync()
+        except TimeoutError:
+            raise JournalError(
+                f"the turn was accepted, but the disk did not confirm it within log_timeout_ms = "
+                f"{self._settings.log_timeout_ms:g}; it survives the end of this process alone"
+            ) from None
+
     async def flush(self, timeout: float) -> FlushReport:  # noqa: ASYNC109 - it reports, not raises
         """Store all that was accepted so far; report by number what is not, after `timeout`."""
         turns = self._ledger.turns_accepted
-        await self._stored(timeout)
+        await self._settled(timeout)
         report = self._ledger.report(turns)
         if (error := self.failure(report)) is not None:
             raise error
@@ -159,9 +251,14 @@ class Dispatcher:
     async def stored(self, deadline: float) -> Accepted | Dropped:
         """Wait until all that was accepted so far is committed (the level `stored`).
 
-        `deadline` is a time of the loop. Raises `BackendUnavailableError` where it passes.
+        `deadline` is a time of the loop. Raises `BackendUnavailableError` where it passes, and what
+        the backend raised where it refused the value that was accepted last.
         """
-        if await self._stored(max(0.0, deadline - self._loop.time())):
+        number = self._ledger.accepted
+        if await self._settled(max(0.0, deadline - self._loop.time())):
+            refusal = self._ledger.refusal(number)
+            if refusal is not None:
+                raise refusal
             return ACCEPTED
         if self._writer.failure is not None:
             if self._settings.on_failure is OnFailure.WARN:
@@ -180,20 +277,21 @@ class Dispatcher:
         """Refuse new turns, store what is there, stop the writer; report within `timeout`."""
         self._closing = True
         self._buffer.turn_away(LoggerClosedError("the logger is closed"))
+        self._spill.wake()
         turns = self._ledger.turns_accepted
         if not self._writer.ended:
-            if await self._stored(timeout):
+            if await self._settled(timeout):
                 await self._writer.stop()
             else:
                 await self._writer.abandon()
         report = self._ledger.report(turns)
         if report.pending and self._writer.failure is None:
-            _log.error("closed with %d turns not stored", report.pending)
+            _log.error("closed with %d turns not stored%s", report.pending, self._delivery.kept)
         return report
 
-    async def _stored(self, timeout: float) -> bool:  # noqa: ASYNC109
+    async def _settled(self, timeout: float) -> bool:  # noqa: ASYNC109
         target = self._ledger.accepted
-        if self._ledger.stored >= target:
+        if self._ledger.reached(target):
             return True
         if self._writer.ended:
             return False
@@ -219,8 +317,9 @@ class Dispatcher:
         cause = self._writer.failure
         report = report or self.report()
         error = WriteFailedError(
-            f"the writer stopped after {in_words(cause)}; {report.stored} turns are "
-            f"stored, {report.pending} are not. Mend the cause, then open a new logger",
+            f"the writer stopped after {in_words(cause)}; {report.stored} turns are stored, "
+            f"{report.pending} are not{self._delivery.kept}. Mend the cause, then open a new "
+            f"logger",
             report,
         )
         error.__cause__ = cause
@@ -233,4 +332,5 @@ class Dispatcher:
             buffered_bytes=self._buffer.bytes,
             oldest_age=0.0 if oldest is None else max(0.0, self._loop.time() - oldest),
             merge_conflicts=getattr(self._backend, "merge_conflicts", 0),
+            journal_bytes=0 if self._journal is None else self._journal.bytes,
         )

@@ -1,22 +1,36 @@
-"""From `open` to `aclose`: a backend and its dispatcher, on the event loop that opened them."""
+"""From `open` to `aclose`: a backend, its journal and its dispatcher, on one event loop."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import os
+from pathlib import Path
 
-from trajectory.backend import StorageBackend
+from trajectory.backend import StorageBackend, Survives
 from trajectory.backends import open_backend
+from trajectory.dead_letters import DeadLetters, dead_letters_in
 from trajectory.dispatcher import Dispatcher
-from trajectory.errors import LoggerClosedError, TrajectoryError, in_words
+from trajectory.errors import (
+    BackendUnavailableError,
+    LoggerClosedError,
+    TrajectoryError,
+    in_words,
+)
+from trajectory.forks import forget_in_child
+from trajectory.journal import Journal, Orphan, leftovers
+from trajectory.placement import placed
 from trajectory.report import FlushReport
-from trajectory.settings import LoggerSettings
+from trajectory.settings import Durability, LoggerSettings, Overflow
 
 _log = logging.getLogger(__name__)
 
 _CLOSE_GRACE_S = 1.0
 """For the backend, once the turns' own time to close is over."""
+
+
+_of_parents: list[Dispatcher] = []
+"""Held for ever in a child: its tasks and timers belong to the parent's loop."""
 
 
 class Lifecycle:
@@ -26,19 +40,31 @@ class Lifecycle:
     """
 
     def __init__(
-        self, backend: str | os.PathLike[str] | StorageBackend, settings: LoggerSettings
+        self,
+        backend: str | os.PathLike[str] | StorageBackend,
+        settings: LoggerSettings,
+        dead_letters: DeadLetters | None = None,
     ) -> None:
         self._owns_backend = not isinstance(backend, StorageBackend)
         self.backend = backend if isinstance(backend, StorageBackend) else open_backend(backend)
-        self._settings = settings
+        self._dead_letters = dead_letters
+        self.settings = settings
+        """As given; from `open` on, with what the backend decides."""
         # All mutable state.
         self.loop: asyncio.AbstractEventLoop | None = None
         self._dispatcher: Dispatcher | None = None
+        self._journal: Journal | None = None
         self._began = False
         self.closed = False
         self._told_failure = False
         self._closing: asyncio.Task[FlushReport] | None = None
         self._closing_backend: asyncio.Task[None] | None = None
+
+        self.epoch = 0
+        """Goes up in each forked child."""
+        self.forked = False
+        """In a child, and not opened again there."""
+        forget_in_child(self)
 
     def __str__(self) -> str:
         return "closed" if self.closed else "open" if self._dispatcher else "not open"
@@ -58,27 +84,102 @@ class Lifecycle:
             raise TrajectoryError(_OTHER_LOOP)
         return self._dispatcher
 
+    def forget(self) -> None:
+        """In a forked child: the parent stores what was accepted, and we begin anew.
+
+        A backend that holds connections must have a `forget` of its own.
+        """
+        self.epoch += 1
+        if self._dispatcher is None or self.closed:
+            return
+        self._dispatcher.forget()
+        if self._journal is not None:
+            self._journal.forget()
+        if (forget := getattr(self.backend, "forget", None)) is not None:
+            forget()
+        _of_parents.append(self._dispatcher)
+        self._dispatcher = self._journal = self.loop = None
+        self._closing = self._closing_backend = None
+        self._began, self.forked = False, True
+
+    async def ready(self) -> Dispatcher:
+        """Give the dispatcher, to code on its loop; in a child, open anew first."""
+        if self.forked:
+            await self.open()
+        return self.dispatcher()
+
     async def open(self) -> None:
-        """Open the backend and start the writer. Raises what the backend raises."""
+        """Open the backend and the journal, and start the writer.
+
+        Raises what the backend raises, and `JournalError`. A server that is away is no error where
+        a journal can take what comes meanwhile.
+        """
         if self._began:
             raise TrajectoryError("this logger was opened already; make a new one to log again")
         self._began = True
+        journal = None
+        orphans: list[tuple[Orphan, int]] = []
         try:
-            await self.backend.open()
+            is_open = await self._open_backend()
+            place = placed(self.backend, self.settings)
+            if place.journals and place.folder is not None:
+                journal = Journal(place.folder)
+                journal.open()
+                orphans = await asyncio.to_thread(_left_in, place.folder)
         except BaseException:
             self._began = False
+            if journal is not None:
+                journal.close()
             if self._owns_backend:
                 await self.backend.close()
             raise
-        self.loop = asyncio.get_running_loop()
+        self.loop, self.forked = asyncio.get_running_loop(), False
+        self.settings, self._journal = place.settings, journal
         self._dispatcher = Dispatcher(
             self.backend,
-            self._settings,
-            at_loop_end=self.backend.close if self._owns_backend else None,
+            self.settings,
+            dead_letters=self._dead_letters or dead_letters_in(place.folder),
+            journal=journal,
+            orphans=orphans,
+            open_first=None if is_open else self._connect,
+            at_loop_end=self._let_go,
         )
         self._dispatcher.start()
         # The writer's first step: cancelled before it, it would store nothing.
         await asyncio.sleep(0)
+
+    async def _open_backend(self) -> bool:
+        """Open the backend; False where it is away and will be opened at the first contact."""
+        try:
+            await self._connect()
+        except BackendUnavailableError as error:
+            place = placed(self.backend, self.settings)
+            if not place.journals or place.settings.overflow is not Overflow.SPILL:
+                raise
+            _log.warning(
+                "%s; what is logged meanwhile waits in the journal in %s", error, place.folder
+            )
+            return False
+        return True
+
+    async def _connect(self) -> None:
+        """Open the backend, and have it promise what the level does."""
+        await self.backend.open()
+        if self.settings.durability not in (Durability.SYNCED, Durability.STORED):
+            return
+        if self.backend.capabilities.survives is Survives.PROCESS_CRASH:
+            promise = getattr(self.backend, "survive_power_loss", None)
+            if promise is None:
+                _log.warning("%r may lose its last batches with the power", self.backend)
+            else:
+                await promise()
+
+    async def _let_go(self) -> None:
+        """Close, as the loop ends: what is not stored is left to the next start."""
+        if self._journal is not None:
+            self._journal.close()
+        if self._owns_backend:
+            await self.backend.close()
 
     async def close(self, seconds: float) -> FlushReport:
         """Drain within so many seconds, and close; a later call has the first one's answer.
@@ -108,6 +209,8 @@ class Lifecycle:
 
     async def _close(self, dispatcher: Dispatcher, seconds: float) -> FlushReport:
         report = await dispatcher.drain(seconds)
+        if self._journal is not None:
+            self._journal.close()
         if not self._owns_backend:
             return report
         # A task of its own: a backend may have to wait for its database, we need not.
@@ -120,6 +223,11 @@ class Lifecycle:
         elif (error := closing.exception()) is not None:
             _log.error("the backend did not close: %s", in_words(error))
         return report
+
+
+def _left_in(folder: Path) -> list[tuple[Orphan, int]]:
+    """Find what dead processes left, and count its turns."""
+    return [(orphan, orphan.turns()) for orphan in leftovers(folder)]
 
 
 def _running_loop() -> asyncio.AbstractEventLoop | None:

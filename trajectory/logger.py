@@ -39,7 +39,8 @@ class TrajectoryLogger:
     `redact` sees every turn before anything keeps it, but no late facts and no trajectories.
 
     Use it with `async with`, or `open` and `aclose`. It belongs to the event loop that opened it;
-    from other threads call `log_turn_threadsafe`.
+    from other threads call `log_turn_threadsafe`. In a forked child it begins anew at the next
+    call, with a journal of its own; the parent stores what it had accepted.
 
     Promised: what was accepted is stored in order, once, whatever is cancelled; `aclose` and
     `flush` say by number what is not. If the loop ends without `aclose`, what was accepted is
@@ -54,10 +55,10 @@ class TrajectoryLogger:
         *,
         redact: Redact | None = None,
     ) -> None:
-        self._settings = checked_settings(settings)
-        self._waits_for_commit = self._settings.durability is Durability.STORED
-        self._admission = Admission(self._settings.max_turn_bytes, checked_hook(redact))
-        self._life = Lifecycle(backend, self._settings)
+        settings = checked_settings(settings)
+        self._waits = settings.durability in (Durability.SYNCED, Durability.STORED)
+        self._admission = Admission(settings.max_turn_bytes, checked_hook(redact))
+        self._life = Lifecycle(backend, settings)
 
     def __repr__(self) -> str:
         return f"<TrajectoryLogger {self._life}, backend {self.backend!r}>"
@@ -69,8 +70,8 @@ class TrajectoryLogger:
 
     @property
     def settings(self) -> LoggerSettings:
-        """How this logger behaves."""
-        return self._settings
+        """How this logger behaves; once it is open, with what the backend decides."""
+        return self._life.settings
 
     async def open(self) -> Self:
         """Open the backend and start the writer.
@@ -163,16 +164,16 @@ class TrajectoryLogger:
     async def _log_fact(
         self, trajectory_id: UUID, turn_number: int, finding: Question | Violation
     ) -> Accepted | Dropped:
-        dispatcher, deadline = self._life.dispatcher(), self._deadline()
+        dispatcher, deadline = await self._life.ready(), self._deadline()
         fact, size = self._admission.fact(trajectory_id, turn_number, finding)
         return await self._until_durable(await dispatcher.accept(fact, size), deadline)
 
-    def _drop(
+    async def _drop(
         self, trajectory_id: UUID, turn_number: int, finding: Question | Violation
     ) -> Dropped:
         """Leave out a fact whose turn was left out."""
         fact, _ = self._admission.fact(trajectory_id, turn_number, finding)
-        return self._life.dispatcher().drop(fact)
+        return (await self._life.ready()).drop(fact)
 
     # Trajectories.
 
@@ -193,7 +194,7 @@ class TrajectoryLogger:
 
         It merges with what is stored of it, in any order and any number of times.
         """
-        dispatcher, deadline = self._life.dispatcher(), self._deadline()
+        dispatcher, deadline = await self._life.ready(), self._deadline()
         size = self._admission.trajectory(trajectory)
         return await self._until_durable(await dispatcher.accept(trajectory, size), deadline)
 
@@ -217,8 +218,8 @@ class TrajectoryLogger:
         await self.log_trajectory(start)
         return Run(self, start.id)
 
-    def _accept_end(self, end: TrajectoryEnd) -> None:
-        self._life.dispatcher().accept_end(end, self._admission.end(end))
+    async def _accept_end(self, end: TrajectoryEnd) -> None:
+        (await self._life.ready()).accept_end(end, self._admission.end(end))
 
     # Waiting, closing, counting.
 
@@ -230,8 +231,8 @@ class TrajectoryLogger:
 
         Raises `WriteFailedError` (with the report) after a failure for good.
         """
-        seconds = self._settings.flush_timeout_ms / 1000 if timeout is None else timeout
-        return await self._life.dispatcher().flush(seconds)
+        seconds = self.settings.flush_timeout_ms / 1000 if timeout is None else timeout
+        return await (await self._life.ready()).flush(seconds)
 
     async def aclose(self, timeout: float | None = None) -> FlushReport:  # noqa: ASYNC109
         """Refuse new turns, store what was accepted, stop; say what became of it. Safe twice.
@@ -241,7 +242,7 @@ class TrajectoryLogger:
 
         Raises `WriteFailedError` (with the report) after a failure for good, once.
         """
-        seconds = self._settings.close_timeout_ms / 1000 if timeout is None else timeout
+        seconds = self.settings.close_timeout_ms / 1000 if timeout is None else timeout
         return await self._life.close(seconds)
 
     def statistics(self) -> Statistics:
@@ -249,19 +250,24 @@ class TrajectoryLogger:
         return self._life.dispatcher(other_thread=True).statistics()
 
     async def _accept_turn(self, turn: Turn) -> Accepted | Dropped:
-        dispatcher = self._life.dispatcher()
+        life = self._life
+        dispatcher = await life.ready() if life.forked else life.dispatcher()
         turn, size = self._admission.turn(turn)
         return await dispatcher.accept(turn, size)
 
     def _deadline(self) -> float:
-        """Give the loop's time by which a call at level `stored` must have its answer."""
-        if not self._waits_for_commit:
+        """Give the loop's time by which a call that waits must have its answer."""
+        if not self._waits:
             return 0.0
-        return asyncio.get_running_loop().time() + self._settings.log_timeout_ms / 1000
+        return asyncio.get_running_loop().time() + self.settings.log_timeout_ms / 1000
 
     async def _until_durable(
         self, outcome: Accepted | Dropped, deadline: float
     ) -> Accepted | Dropped:
-        if self._waits_for_commit and outcome:
-            return await self._life.dispatcher().stored(deadline)
+        if not self._waits or not outcome:
+            return outcome
+        dispatcher = self._life.dispatcher()
+        if self.settings.durability is Durability.STORED:
+            return await dispatcher.stored(deadline)
+        await dispatcher.synced(deadline)
         return outcome

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from typing import Any
+from uuid import UUID
 
+from trajectory.errors import BatchRejectedError
 from trajectory.models import (
+    AGENT,
+    LATE_POSITION,
+    Fact,
     Finding,
     Question,
     Trajectory,
@@ -13,15 +19,12 @@ from trajectory.models import (
     TrajectoryStatus,
     Turn,
     Violation,
+    in_order,
     numbered,
 )
 from trajectory.values import same_json
 
-LATE_POSITION = 2**40
-"""Positions from here on are times in microseconds since 1970: facts logged after their turn."""
-
-AGENT = "agent"
-
+_log = logging.getLogger(__name__)
 _CHILD_TIMES = frozenset({"created_at", "started_at"})
 _FACT_FIELDS = ("questions", "violations")
 _FREE_FIELDS = frozenset({"created_at", *_FACT_FIELDS})
@@ -78,7 +81,7 @@ def same_turn(stored: Turn, sent: Turn) -> bool:
 
     Its own fields, messages, tool calls and the facts that came with it count. Times of creation
     don't, nor do stored facts that were logged later: those of other sources than the agent, and
-    those placed by time.
+    those from `LATE_POSITION` on.
     """
     if any(
         not same_json(getattr(stored, name), getattr(sent, name))
@@ -112,6 +115,35 @@ def facts_by_key(
 def same_finding(stored: Question | Violation, sent: Question | Violation) -> bool:
     """Say whether a fact that is sent again is the one that is stored."""
     return type(stored) is type(sent) and same_json(_content(stored), _content(sent))
+
+
+def with_fact(turn: Turn, fact: Fact) -> Turn | None:
+    """Add a fact to its turn.
+
+    The turn itself comes back where it has the fact already, and None where it has another content
+    under that key, which is a conflict.
+    """
+    name = "questions" if isinstance(fact.finding, Question) else "violations"
+    placed = list(numbered(getattr(turn, name)))
+    for position, finding in placed:
+        if (position, finding.source) == (fact.position, fact.finding.source):
+            return turn if same_finding(finding, fact.finding) else None
+    return turn.replace(**{name: in_order([*placed, (fact.position, fact.finding)])})
+
+
+def orphan(fact: Fact) -> BatchRejectedError:
+    """Make the error of a fact whose turn is not stored."""
+    return BatchRejectedError(
+        f"a fact for turn {fact.trajectory_id}/{fact.turn_number}, which is not stored; log the "
+        f"turn first"
+    )
+
+
+def warn_of_differing(id_: UUID, names: Iterable[str]) -> None:
+    """Log that a trajectory was told a second, different value for some fields."""
+    _log.warning(
+        "trajectory %s: a second, different value for %s was not stored", id_, ", ".join(names)
+    )
 
 
 def _content(child: Any) -> dict[str, Any]:

@@ -88,21 +88,27 @@ async def upgrade_async(url: str, *, wal: bool | None = None) -> Schema:
     return found
 
 
-def current(url: str) -> Schema:
-    """Say where a database's schema is. Changes nothing, and creates no file."""
-    return _run(current_async(url), "current_async")
+def current(url: str, *, writing: bool = False) -> Schema:
+    """Say where a database's schema is. Changes nothing, and creates no file.
+
+    With `writing`, a schema that can be used is `Standing.READ_ONLY` where the role of the URL may
+    not write to the tables, or the server takes no writes.
+    """
+    return _run(current_async(url, writing=writing), "current_async")
 
 
-async def current_async(url: str) -> Schema:
+async def current_async(url: str, *, writing: bool = False) -> Schema:
     """Do what `current` does, on the running event loop."""
     target = normalise(url)
     if _is_absent(target):
         return _absent()
-    return await _connected(target, look)
+    return await _connected(target, partial(look, writing=writing))
 
 
 def check(url: str) -> Schema:
-    """Raise `SchemaError` unless this version may write to the database; changes nothing.
+    """Raise `SchemaError` unless this version and this role may write to the database.
+
+    Changes nothing.
 
     The message names the revision found, the one needed and the command to run.
     """
@@ -111,7 +117,7 @@ def check(url: str) -> Schema:
 
 async def check_async(url: str) -> Schema:
     """Do what `check` does, on the running event loop."""
-    found = await current_async(url)
+    found = await current_async(url, writing=True)
     if not found.usable:
         raise SchemaError(problem(found, masked(url)))
     return found
@@ -202,6 +208,7 @@ async def _connected(
 ) -> T:
     """Do some work on a connection of its own, and translate what goes wrong with the database."""
     require_driver(target)
+    where = place(target)
     if _is_file(target):
         if create:
             prepare_file(Path(target.database or ""), wal=False)
@@ -211,9 +218,13 @@ async def _connected(
         target, arguments = connect_arguments(target)
     else:
         arguments = {}
-    with translated(place(target)):
+    with translated(where):
         engine = create_async_engine(
-            target, poolclass=NullPool, hide_parameters=True, connect_args=arguments
+            target,
+            poolclass=NullPool,
+            hide_parameters=True,
+            connect_args=arguments,
+            execution_options={standing.PLACE: where},
         )
         try:
             async with engine.connect() as connection:

@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import Annotated, Any, TypeVar
 from uuid import UUID
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from trajectory.door import (
     Amount,
@@ -28,6 +28,12 @@ from trajectory.door import (
 from trajectory.errors import TurnKey
 from trajectory.ids import uuid7
 from trajectory.values import json_bytes, text_bytes
+
+AGENT = "agent"
+"""The source of what the agent says itself."""
+
+LATE_POSITION = 2**40
+"""From here on lie the positions of the agent's findings that are logged after their turn."""
 
 _CHILDREN = frozenset({"questions", "violations", "messages", "tool_calls"})
 _SIZED = _CHILDREN | {"metadata", "error"}
@@ -107,14 +113,16 @@ class ToolCall(Value):
 class Question(Value):
     """A question the agent asked in a response.
 
-    `source` says who found it. `position` orders the questions of one source within a turn; left
-    out, it is the question's place in `Turn.questions`, or the time for one logged later.
+    `source` says who found it. `position` orders the questions of one source within a turn, and
+    names the question there; left out, it is the first free place in `Turn.questions`, or the time
+    for one logged later. A position that the agent gives to one logged later counts from
+    `LATE_POSITION`, so it can't be mistaken for one of the turn's own when the turn comes again.
     """
 
     question_text: str
     effort_level: EffortLevel
     confidence: Annotated[float, Field(ge=0, le=1)] | None = None
-    source: Source = "agent"
+    source: Source = AGENT
     position: Position | None = None
     created_at: Instant | None = None
 
@@ -127,9 +135,25 @@ class Violation(Value):
     actual: str | None = None
     severity: Severity
     reason: str | None = None
-    source: Source = "agent"
+    source: Source = AGENT
     position: Position | None = None
     created_at: Instant | None = None
+
+
+Finding = TypeVar("Finding", Question, Violation)
+
+
+def _distinct(findings: tuple[Finding, ...]) -> tuple[Finding, ...]:
+    taken = set()
+    for finding in findings:
+        key = finding.source, finding.position
+        if finding.position is not None and key in taken:
+            raise ValueError(
+                f"position {finding.position} is given twice by one source; leave it out or change "
+                f"it"
+            )
+        taken.add(key)
+    return findings
 
 
 class Turn(Value):
@@ -158,8 +182,8 @@ class Turn(Value):
     reward: Number | None = None
     is_copied_context: bool | None = None
     metadata: Object = Field(default_factory=no_metadata)
-    questions: tuple[Question, ...] = ()
-    violations: tuple[Violation, ...] = ()
+    questions: Annotated[tuple[Question, ...], AfterValidator(_distinct)] = ()
+    violations: Annotated[tuple[Violation, ...], AfterValidator(_distinct)] = ()
     messages: tuple[Message, ...] = ()
     tool_calls: tuple[ToolCall, ...] = ()
 
@@ -226,8 +250,11 @@ class Fact(Value):
 
     @property
     def position(self) -> int:
-        """Its place among the findings of its source in that turn."""
-        return self.finding.position or 0
+        """Its place among the findings of its source in that turn, as it is stored."""
+        place = self.finding.position or 0
+        if self.finding.source == AGENT and place < LATE_POSITION:
+            return LATE_POSITION + place
+        return place
 
 
 Logged = Trajectory | Turn | Fact | TrajectoryEnd
@@ -258,16 +285,23 @@ def _fields_bytes(value: Value) -> int:
     )
 
 
-Finding = TypeVar("Finding", Question, Violation)
-
-
 def numbered(findings: Iterable[Finding]) -> Iterator[tuple[int, Finding]]:
-    """Give each question or violation of a turn its position: its own, or its place by source."""
-    places: dict[str, int] = {}
+    """Give each question or violation of a turn its position: its own, or the first that is free.
+
+    No two of one source have the same.
+    """
+    findings = tuple(findings)
+    taken = {(f.source, f.position) for f in findings if f.position is not None}
+    free: dict[str, int] = {}
     for finding in findings:
-        place = places.get(finding.source, 0)
-        places[finding.source] = place + 1
-        yield (place if finding.position is None else finding.position), finding
+        position = finding.position
+        if position is None:
+            source = finding.source
+            position = free.get(source, 0)
+            while taken and (source, position) in taken:
+                position += 1
+            free[source] = position + 1
+        yield position, finding
 
 
 def in_order(placed: Iterable[tuple[int, Finding]]) -> tuple[Finding, ...]:

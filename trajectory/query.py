@@ -46,6 +46,13 @@ class _Query(BaseModel):
     """Only what was created before this instant."""
     descending: bool = False
     limit: Annotated[int, Field(ge=0)] | None = None
+    after: Any = None
+    """Only what lies behind this place in the order."""
+
+    @staticmethod
+    def cursor(_row: Any, /) -> Any:
+        """Give the place of what was read, for `after`."""
+        raise NotImplementedError
 
 
 class TurnQuery(_Query):
@@ -62,7 +69,7 @@ class TurnQuery(_Query):
         )
 
     @staticmethod
-    def cursor(turn: Turn) -> TurnCursor:
+    def cursor(turn: Turn, /) -> TurnCursor:
         """Give the place of a turn, for `after`."""
         return TurnCursor(turn.trajectory_id, turn.turn_number)
 
@@ -81,6 +88,6 @@ class TrajectoryQuery(_Query):
         )
 
     @staticmethod
-    def cursor(trajectory: Trajectory) -> TrajectoryCursor:
+    def cursor(trajectory: Trajectory, /) -> TrajectoryCursor:
         """Give the place of a trajectory, for `after`."""
         return TrajectoryCursor(trajectory.created_at, trajectory.id)

@@ -62,16 +62,20 @@ class Statistics(NamedTuple):
     buffered_bytes: int
     """Estimated bytes of all that waits, facts, starts and ends included."""
     dead_lettered: int
+    """Turns that the backend refused for their content; they are kept aside with the reason."""
     conflicts: int
-    """Turns that were refused because their key is taken by another content."""
+    """What was refused because its key is taken by another content."""
     dropped: int
     spilled: int
+    """Turns that waited in the journal alone, since the buffer was full."""
     replayed: int
+    """Turns that dead processes had left in their journals."""
     batches: int
     """Batches that were committed."""
     retries: int
     """Writes that were tried again."""
     journal_bytes: int
+    """What this logger's journal takes on disk now."""
     oldest_age: float
     """Seconds since the oldest waiting turn, fact, start or end was accepted; 0.0 if none waits."""
     last_stored_at: datetime | None
@@ -84,3 +88,5 @@ class Statistics(NamedTuple):
     """Facts and starts that were left out, where a turn would have been dropped."""
     merge_conflicts: int
     """Fields for which a start or an end brought a second, different value, which is not stored."""
+    others_dead_lettered: int
+    """Facts, starts and ends that the backend refused."""

@@ -39,6 +39,7 @@ class Run:
         self._last = last_turn_number
         self._dropped: set[int] = set()
         self._ended = False
+        self._epoch = logger._life.epoch  # noqa: SLF001
 
     def __repr__(self) -> str:
         return f"<Run {self._id}, {self._last} turns{', ended' if self._ended else ''}>"
@@ -85,7 +86,15 @@ class Run:
         self._note(turn, outcome)
         return turn
 
+    def _require_own(self) -> None:
+        if self._epoch != self._logger._life.epoch:  # noqa: SLF001
+            raise LoggerClosedError(
+                f"trajectory {self._id} belongs to the parent process, which goes on with its "
+                f"numbers; start another one with parent_trajectory_id={self._id}"
+            )
+
     def _number(self, prompt: str, response: str, fields: dict[str, Any]) -> Turn:
+        self._require_own()
         if self._ended:
             raise LoggerClosedError(f"trajectory {self._id} has ended; start or resume one")
         if not fields.keys().isdisjoint(("trajectory_id", "turn_number")):
@@ -127,7 +136,7 @@ class Run:
         self, turn_number: int, finding: Question | Violation
     ) -> Accepted | Dropped:
         if turn_number in self._dropped:
-            return self._logger._drop(self._id, turn_number, finding)  # noqa: SLF001
+            return await self._logger._drop(self._id, turn_number, finding)  # noqa: SLF001
         if turn_number > self._last:
             raise InvalidTurnError(
                 f"turn {turn_number} of trajectory {self._id} was not logged yet; its last is "
@@ -147,9 +156,9 @@ class Run:
 
         Raises `InvalidTurnError` for a status that is none, or an error text that is too large.
         """
-        self._end(_status(status), error=error, reward=reward, ended_at=ended_at)
+        await self._end(_status(status), error=error, reward=reward, ended_at=ended_at)
 
-    def _end(
+    async def _end(
         self,
         status: TrajectoryStatus,
         *,
@@ -166,16 +175,17 @@ class Run:
             reward=reward,
             ended_at=datetime.now(UTC) if ended_at is None else ended_at,
         )
-        self._logger._accept_end(end)  # noqa: SLF001 - the run is the logger's other half
+        self._require_own()
+        await self._logger._accept_end(end)  # noqa: SLF001 - the run is the logger's other half
         self._ended = True
 
     async def _end_with_block(self, error: BaseException | None) -> None:
         if error is None or (isinstance(error, SystemExit) and not error.code):
-            self._end(TrajectoryStatus.COMPLETED)
+            await self._end(TrajectoryStatus.COMPLETED)
         elif isinstance(error, asyncio.CancelledError | KeyboardInterrupt | GeneratorExit):
-            self._end(TrajectoryStatus.CANCELLED)
+            await self._end(TrajectoryStatus.CANCELLED)
         else:
-            self._end(TrajectoryStatus.FAILED, error=_words(error))
+            await self._end(TrajectoryStatus.FAILED, error=_words(error))
 
 
 def _status(status: TrajectoryStatus | str) -> TrajectoryStatus:

@@ -27,6 +27,8 @@ class Overflow(StrEnum):
     """Raise `BufferFullError` at once."""
     DROP_NEWEST = "drop_newest"
     """Return `Dropped`, and count it."""
+    SPILL = "spill"
+    """Accept into the journal alone, up to `journal_max_bytes`; then wait for room."""
 
 
 class OnFailure(StrEnum):
@@ -43,6 +45,10 @@ class Durability(StrEnum):
 
     QUEUED = "queued"
     """The turn is in memory, and will be stored unless the process dies first."""
+    JOURNALED = "journaled"
+    """It is in the journal too, and survives the end of the process, however it comes."""
+    SYNCED = "synced"
+    """The journal has reached the disk: it survives a power loss as well."""
     STORED = "stored"
     """The turn is committed, as durably as the backend's capabilities say."""
 
@@ -69,8 +75,15 @@ class LoggerSettings(BaseSettings):
     """The same limit in bytes. A turn larger than this is admitted alone."""
     max_turn_bytes: Annotated[int, Field(ge=1)] = 16 * MIB
     """A larger turn is refused with `InvalidTurnError`."""
-    durability: Durability = Durability.QUEUED
+    durability: Durability = Durability.JOURNALED
+    """What the return of `log_turn` promises. A backend in memory gets `queued`."""
     overflow: Overflow = Overflow.WAIT
+    """What a full buffer does. Unless given, `spill` for a server database with a journal."""
+    journal_dir: Path | None = None
+    """Where journals are kept. None: beside a database file, in the user's state folder for a
+    server."""
+    journal_max_bytes: Annotated[int, Field(ge=1)] = 256 * MIB
+    """How much the journal may take on disk before `spill` waits for room."""
     on_failure: OnFailure = OnFailure.RAISE
     log_timeout_ms: Annotated[float, Field(gt=0)] = 30_000
     """How long `log_turn` waits for room (or, at level `stored`, for the commit)."""
@@ -94,6 +107,11 @@ class LoggerSettings(BaseSettings):
                 f"buffer_size ({self.buffer_size}) is above channel_capacity "
                 f"({self.channel_capacity}), so a flush by size could never start; lower "
                 f"buffer_size or raise channel_capacity"
+            )
+        if self.overflow is Overflow.SPILL and self.durability is Durability.QUEUED:
+            raise ValueError(
+                'overflow "spill" needs a journal, and durability "queued" has none; set '
+                'durability to "journaled"'
             )
         if self.retry_initial_ms > self.retry_max_ms:
             raise ValueError(
@@ -123,7 +141,7 @@ class LoggerSettings(BaseSettings):
                 return init_settings, env_settings, _Table(settings_cls, table)
 
         try:
-            return cls(**FromToml(**settings).model_dump())
+            return cls(**FromToml(**settings).model_dump(exclude_unset=True))
         except ConfigurationError as error:
             raise ConfigurationError(f"{path}, [{'.'.join(TABLE)}]: {error}") from None
 

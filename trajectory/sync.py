@@ -16,6 +16,7 @@ from uuid import UUID
 
 from trajectory.backend import StorageBackend
 from trajectory.errors import LoggerClosedError, TrajectoryError, WriteFailedError
+from trajectory.forks import forget_in_child
 from trajectory.logger import TrajectoryLogger
 from trajectory.models import Question, Trajectory, TrajectoryStatus, Turn, Violation
 from trajectory.redaction import Redact
@@ -24,6 +25,9 @@ from trajectory.run import Run
 from trajectory.settings import LoggerSettings
 
 _T = TypeVar("_T")
+
+_of_parents: list[asyncio.AbstractEventLoop | None] = []
+"""Held for ever in a child: to collect a loop would close what the parent's thread runs on."""
 
 _FORGOTTEN_S = 10
 """How long a program's end waits for loggers that were forgotten while open."""
@@ -50,6 +54,8 @@ class SyncTrajectoryLogger:
         self._report: FlushReport | None = None
         self._gate = threading.Lock()
         self._stopped = False
+        self._forked = False
+        forget_in_child(self)
 
     def __repr__(self) -> str:
         return f"<Sync{repr(self._logger)[1:]}"
@@ -63,11 +69,7 @@ class SyncTrajectoryLogger:
         """Start the thread and open the logger on it; raises as `TrajectoryLogger.open` does."""
         if self._thread is not None:
             raise TrajectoryError("this logger was opened already; make a new one to log again")
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(
-            target=_serve, args=(self._loop,), name="trajectory-logger", daemon=True
-        )
-        self._thread.start()
+        self._start()
         self._at_exit = _closing_at_exit(weakref.ref(self))
         atexit.register(self._at_exit)
         try:
@@ -76,6 +78,22 @@ class SyncTrajectoryLogger:
             self._stop()
             raise
         return self
+
+    def _start(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(
+            target=_serve, args=(self._loop,), name="trajectory-logger", daemon=True
+        )
+        self._thread.start()
+
+    def forget(self) -> None:
+        """In a forked child: the thread is the parent's; the next call starts another."""
+        if self._thread is None or self._stopped:
+            return
+        _of_parents.append(self._loop)
+        self._loop = self._thread = None
+        self._gate = threading.Lock()
+        self._forked = True
 
     def __enter__(self) -> Self:
         return self.open()
@@ -174,6 +192,8 @@ class SyncTrajectoryLogger:
         if threading.current_thread() is self._thread:
             coroutine.close()
             raise TrajectoryError("called on the logger's own thread, which would wait for itself")
+        if self._forked:
+            self._start_in_child()
         with self._gate:  # what gets in before the stop has an end; nothing gets in after it
             if self._loop is None or self._stopped:
                 coroutine.close()
@@ -185,6 +205,12 @@ class SyncTrajectoryLogger:
             return answer.result()
         except concurrent.futures.CancelledError:
             raise LoggerClosedError("the logger was closed while this call waited") from None
+
+    def _start_in_child(self) -> None:
+        with self._gate:
+            if self._forked:
+                self._forked = False
+                self._start()
 
     def _stop(self) -> None:
         if self._loop is None or self._thread is None:

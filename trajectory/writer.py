@@ -1,4 +1,4 @@
-"""The one task that writes: takes what the buffer holds, batch by batch, to the backend.
+"""The one task that writes: decides when the buffer is delivered (see `trajectory.delivery`).
 
 **Promise.** What was accepted leaves the buffer only after its batch has committed, in order of
 acceptance. A batch whose outcome is unknown is written again by key.
@@ -7,8 +7,9 @@ acceptance. A batch whose outcome is unknown is written again by key.
 or when somebody waits (for a flush, a commit or room). While a batch is being written the next
 one fills, and takes all that is there. An idle writer holds no timer.
 
-**Failure.** An unavailable database is tried again, with pauses that double; a rejected batch and
-any other error stop the writer for good, and wake all who wait.
+**Failure.** An unavailable database is tried again, with pauses that double; what is refused for
+its content becomes a dead letter. Any other error stops the writer for good, and wakes all who
+wait.
 
 **The end of the loop.** When the loop goes while the logger is open, the writer stores what is
 there before it goes, within `close_timeout_ms`, even if it is cancelled again.
@@ -17,14 +18,14 @@ there before it goes, within `close_timeout_ms`, even if it is cancelled again.
 from __future__ import annotations
 
 import asyncio
+import atexit
 import logging
 from collections.abc import Awaitable, Callable
 
-from trajectory.backend import StorageBackend
-from trajectory.buffer import Buffer, as_batch
-from trajectory.errors import ConflictError, TrajectoryError, in_words
+from trajectory.buffer import Buffer
+from trajectory.delivery import Delivery
+from trajectory.errors import TrajectoryError, in_words
 from trajectory.ledger import Ledger
-from trajectory.retry import write_until_stored
 from trajectory.settings import LoggerSettings
 
 _log = logging.getLogger(__name__)
@@ -44,15 +45,15 @@ class Writer:
 
     def __init__(
         self,
-        backend: StorageBackend,
+        delivery: Delivery,
         settings: LoggerSettings,
         buffer: Buffer,
         ledger: Ledger,
         *,
         at_loop_end: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
-        self._backend = backend
-        self._settings = settings
+        self._delivery = delivery
+        self._close_timeout = settings.close_timeout_ms / 1000
         self._interval = settings.flush_interval_ms / 1000
         self._buffer_size = settings.buffer_size
         self._buffer = buffer
@@ -76,9 +77,22 @@ class Writer:
     def start(self) -> None:
         """Start the task on the running loop."""
         self._loop = asyncio.get_running_loop()
+        atexit.register(_tell_of_all)  # any number of times; it is one function, told once
         self._task = self._loop.create_task(self._run(), name="trajectory-writer")
         self._task.add_done_callback(self._note_end)
         _running.add(self)
+
+    def forget(self) -> None:
+        """In a forked child, where the task will never run: let nobody hear of that."""
+        if self._task is not None:
+            self._task._log_destroy_pending = False  # type: ignore[attr-defined]  # noqa: SLF001
+        _running.discard(self)
+
+    def tell_left(self) -> None:
+        """At the end of the program, where the loop was closed under the task: say what is left."""
+        left = self._ledger.turns_waiting
+        if left:
+            _log.error("%d accepted turns were not stored%s", left, self._delivery.kept)
 
     def note_added(self, *, is_turn: bool) -> None:
         """Decide, after something was added to the buffer, when it is due."""
@@ -109,7 +123,8 @@ class Writer:
 
     async def _run(self) -> None:
         try:
-            while not (self._closing and not len(self._buffer)):
+            await self._delivery.replay()
+            while not (self._closing and not self._delivery.left):
                 await self._due.wait()
                 await self._write_waiting()
         except asyncio.CancelledError:
@@ -123,27 +138,18 @@ class Writer:
         """Write all that waits, as one batch, and decide when the next is due."""
         self._due.clear()
         self._stop_timer()
-        waiting = self._buffer.peek()
-        if waiting:
-            self._writing = True
-            self._turns_due = 0
-            try:
-                await write_until_stored(
-                    self._backend,
-                    as_batch(waiting),
-                    self._settings,
-                    note_retry=self._ledger.note_retry,
-                )
-            finally:
-                self._writing = False
-            turns = self._buffer.drop(len(waiting))
-            self._ledger.note_stored(turns=turns, others=len(waiting) - turns)
-            _log.debug("stored a batch of %d turns, %d in all", turns, len(waiting))
+        self._writing = True
+        self._turns_due = 0
+        try:
+            await self._delivery.deliver()
+        finally:
+            self._writing = False
         oldest = self._buffer.oldest()
         if oldest is None:
             return
         if (
             self._turns_due >= self._buffer_size
+            or self._delivery.spilled
             or self._ledger.awaited
             or self._buffer.waiting
             or self._closing
@@ -157,30 +163,34 @@ class Writer:
 
         The batch that the cancellation met has an unknown outcome, and is written again by key.
         """
-        _log.warning("the event loop ends while the logger is open; storing what is there")
-        deadline = self._loop.time() + self._settings.close_timeout_ms / 1000
+        before = self._ledger.turns_waiting
+        deadline = self._loop.time() + self._close_timeout
         cancelled = 0
-        while len(self._buffer) and self.failure is None and cancelled < _CANCELS:
+        while self._delivery.left and self.failure is None and cancelled < _CANCELS:
             try:
                 async with asyncio.timeout_at(deadline):
                     await self._write_waiting()
             except asyncio.CancelledError:
                 cancelled += 1
             except TimeoutError:
-                waiting = self._ledger.turns_waiting
-                _log.error("the event loop ended with %d turns not stored", waiting)
                 break
             except Exception as error:  # noqa: BLE001
                 self._fail(error)
+        left = self._ledger.turns_waiting
+        _log.log(
+            logging.ERROR if left else logging.WARNING,
+            "the event loop ended while the logger was open: %d turns were stored then, %d are "
+            "not%s",
+            before - left,
+            left,
+            self._delivery.kept if left else "",
+        )
         self._closing = cancelled < _CANCELS  # else the task was killed, which is a failure
         if self._at_loop_end is not None:
             await self._at_loop_end()
 
     def _fail(self, error: Exception) -> None:
         self.failure = error
-        cause = error if isinstance(error, ConflictError) else error.__cause__
-        if isinstance(cause, ConflictError):
-            self._ledger.conflicts += len(cause.keys)
         _log.error(
             "the writer stopped after %s; %d turns are not stored",
             in_words(error),
@@ -195,6 +205,7 @@ class Writer:
             cause = None if task.cancelled() else task.exception()
             how = "cancelled" if cause is None else f"ended by {type(cause).__name__}"
             self.failure = TrajectoryError(f"the writer task was {how}")
+        self._delivery.release()
         if self.failure is not None:
             self._buffer.turn_away(TrajectoryError("the writer stopped"))
         self._ledger.wake_all()
@@ -204,3 +215,9 @@ class Writer:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+
+def _tell_of_all() -> None:
+    for writer in list(_running):
+        _running.discard(writer)
+        writer.tell_left()

@@ -18,7 +18,8 @@ depends_on = None
 oldest_writer = "0001"
 """The oldest revision whose programs may still write."""
 
-JSON = sa.JSON().with_variant(JSONB(), "postgresql")
+# Text on SQLite: of the type JSON, SQLite would store the text `1.0` as the number 1.
+JSON = sa.JSON().with_variant(JSONB(), "postgresql").with_variant(sa.Text(), "sqlite")
 INSTANT = sa.DateTime(timezone=True)
 TURN = ["trajectory_id", "turn_number"]
 

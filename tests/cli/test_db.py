@@ -98,7 +98,9 @@ def test_sql_is_printed_and_nothing_else_happens(tmp_path: Path) -> None:
         (("db", "upgrade", "--db", "no/folder/a.db"), 2, "does not exist"),
         (("db", "upgrade", "--db", "oracle://u:canary@h/d"), 2, "oracle"),
         (("db", "upgrade", "--db", "postgresql://u:canary@127.0.0.1:1/d"), 1, "can't reach"),
-        (("db", "upgrade", "--db", "."), 2, "folder"),
+        (("db", "upgrade", "--db", "."), 2, ". is a folder; name a file in it"),
+        (("db", "check", "--db", "."), 2, ". is a folder; name a file in it"),
+        (("db", "current", "--db", "sqlite:///."), 2, ". is a folder; name a file in it"),
         (("db", "upgrade", "--sql", "--wal", "on"), 2, "leave --wal"),
         (("db", "upgrade", "--wal", "maybe"), 2, "maybe"),
         (("db", "nothing"), 2, "nothing"),
@@ -119,6 +121,33 @@ def test_failures_are_one_line_and_an_exit_code(
     assert "Traceback" not in result.output
     assert "canary" not in result.output
     assert result.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (("db", "check", "--db", "."), 2, "is a folder"),
+        (("db", "upgrade", "--db", "postgresql://u:canary@127.0.0.1:1/d"), 1, "can't reach"),
+        (("db", "upgrade", "--nope"), 2, "No such option"),
+        (("log", "no-such-file"), 2, "can't read no-such-file"),
+        (("log", os.devnull, "--run-id", "x" * 2000), 2, "--run-id"),
+        (("import", "opnai", os.devnull), 2, "no importer"),
+        (("import", "openai-chat"), 2, "Missing"),
+    ],
+)
+def test_a_failure_is_json_where_a_program_reads(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: tuple[str, ...],
+    code: int,
+    words: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = run(*arguments, "--json")
+    told = json.loads(result.stdout)
+    assert (result.exit_code, list(told)) == (code, ["error"])
+    assert words in told["error"]
+    assert "canary" not in result.output
 
 
 def test_a_file_that_is_no_database(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from recorded import OWN_CHATS, real
 from typer.testing import CliRunner, Result
 
 from trajectory.backend import StorageBackend
@@ -19,14 +20,8 @@ from trajectory.models import Role, Trajectory, Turn
 from trajectory.query import TrajectoryQuery, TurnQuery
 
 CANARY = "CANARY-7f3a"
-HERE = Path(__file__).parent
-OURS = HERE.parent / "formats/data/openai-chat.jsonl"
-RECORDED = HERE.parents[2] / "shared/data/openai-chat/tau-airline.jsonl"
-FILES = [(OURS, {"trajectories": 3, "turns": 5, "assistant": 6, "tool_calls": 3})]
-if RECORDED.exists():  # real conversations, which are not part of this repository
-    FILES.append(
-        (RECORDED, {"trajectories": 72, "turns": 575, "assistant": 930, "tool_calls": 427})
-    )
+OURS = {"trajectories": 5, "turns": 10, "assistant": 13, "tool_calls": 5}
+REAL = {"trajectories": 72, "turns": 575, "assistant": 930, "tool_calls": 427}
 
 Rows = tuple[list[Trajectory], list[Turn]]
 
@@ -68,17 +63,27 @@ def chat(*texts: str, **others: Any) -> dict[str, Any]:
     return {"messages": [{"role": "user", "content": text} for text in texts], **others}
 
 
-@pytest.mark.parametrize(("file", "expected"), FILES)
 def test_a_file_becomes_the_same_rows_in_sqlite_and_postgres_once(
-    file: Path, expected: dict[str, int], tmp_path: Path, postgres_url: str
+    tmp_path: Path, postgres_url: str
 ) -> None:
-    sqlite = str(tmp_path / "imported.db")
+    becomes_the_same_rows_once(OWN_CHATS, OURS, [str(tmp_path / "imported.db"), postgres_url])
+
+
+def test_real_conversations_become_the_same_rows_in_sqlite_and_postgres_once(
+    tmp_path: Path, postgres_url: str
+) -> None:
+    file = real("openai-chat/tau-airline.jsonl")
+    becomes_the_same_rows_once(file, REAL, [str(tmp_path / "imported.db"), postgres_url])
+
+
+def becomes_the_same_rows_once(file: Path, expected: dict[str, int], urls: list[str]) -> None:
     dumps = []
-    for url in (sqlite, postgres_url):
-        for _again in range(2):
+    for url in urls:
+        for new in (expected["turns"], 0):
             ran = run("openai-chat", str(file), "--db", url, "--json")
             summary = json.loads(ran.stdout)
             assert (ran.exit_code, ran.stderr) == (0, "")
+            assert summary["new"] == new
             assert {name: summary[name] for name in ("trajectories", "turns", "tool_calls")} == {
                 name: expected[name] for name in ("trajectories", "turns", "tool_calls")
             }
@@ -95,10 +100,18 @@ def test_a_file_becomes_the_same_rows_in_sqlite_and_postgres_once(
 
 
 def test_the_summary_for_a_person(backend: MemoryBackend) -> None:
-    ran = run("openai-chat", str(OURS))
+    ran = run("openai-chat", str(OWN_CHATS))
     assert ran.exit_code == 0
-    assert ran.stdout.startswith("3 trajectories stored: 5 turns, 14 messages, 3 tool calls (")
+    assert ran.stdout.startswith("5 trajectories stored: 10 turns, 27 messages, 5 tool calls (")
     assert ran.stderr == ""
+    again = run("openai-chat", str(OWN_CHATS))
+    assert again.stdout.startswith("5 trajectories stored: 10 turns, nothing new, 27 messages, ")
+
+
+def test_what_is_new_is_told_beside_what_was_there(backend: MemoryBackend, tmp_path: Path) -> None:
+    run("openai-chat", written(tmp_path / "a.jsonl", chat("1", "2", "3")))
+    ran = run("openai-chat", written(tmp_path / "b.jsonl", chat("1", "2", "3"), chat("4")))
+    assert ran.stdout.startswith("2 trajectories stored: 4 turns, 1 of them new, ")
 
 
 def test_several_files_are_one_account_and_share_conversations(
@@ -120,7 +133,7 @@ def test_several_files_are_one_account_and_share_conversations(
     assert shown.stderr.splitlines() == [
         f"{first}, line 2: has no list of `messages`",
         f"{second}, line 1: is an array; one JSON object a line is expected",
-        "not kept: key 'n' (x 1)",
+        "not kept: key 'n' (1 time)",
         f"2 lines refused: {first}: 2; {second}: 1",
     ]
 
@@ -156,9 +169,12 @@ def test_a_file_is_dated_by_its_last_change(backend: MemoryBackend, tmp_path: Pa
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        (("opnai", str(OURS)), "no importer for the format 'opnai'; known formats: openai-chat"),
+        (
+            ("opnai", str(OWN_CHATS)),
+            "no importer for the format 'opnai'; known formats: openai-chat",
+        ),
         (("openai-chat", "no-such-file"), "can't read no-such-file"),
-        (("openai-chat", str(OURS), "no-such-file"), "can't read no-such-file"),
+        (("openai-chat", str(OWN_CHATS), "no-such-file"), "can't read no-such-file"),
         (("openai-chat",), "Missing argument 'FILE'"),
     ],
 )

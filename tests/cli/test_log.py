@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 import signal
 from pathlib import Path
@@ -17,7 +18,7 @@ from trajectory.backend import Batch
 from trajectory.backends.memory import MemoryBackend
 from trajectory.cli import app, intake
 from trajectory.cli.tally import Place, Tally, counted
-from trajectory.errors import BatchRejectedError
+from trajectory.errors import BackendError, BackendUnavailableError, BatchRejectedError
 from trajectory.models import Trajectory, TrajectoryStatus, Turn
 from trajectory.query import TrajectoryQuery, TurnQuery
 
@@ -88,8 +89,9 @@ def test_lines_without_a_trajectory_belong_to_a_new_one(
     assert outcome.code == 0
     assert outcome.err == ""
     assert outcome.summary == {
-        "stored": 4, "trajectory_id": str(trajectory.id), "refused": 0, "refused_lines": [],
-        "problems": [], "not_stored": 0, "interrupted": False, "error": None,
+        "stored": 4, "new": 4, "trajectory_id": str(trajectory.id),
+        "refused": 0, "refused_lines": [], "problems": [],
+        "not_stored": 0, "interrupted": False, "error": None,
         "seconds": outcome.summary["seconds"],
         "turns_per_second": outcome.summary["turns_per_second"],
     }  # fmt: skip
@@ -110,7 +112,8 @@ def test_lines_that_name_their_trajectory_can_be_logged_again(
     first = Outcome(backend, ("log", file))
     again = Outcome(backend, ("log", file))
     assert (first.code, again.code) == (0, 0)
-    assert "2 turns stored" in again.out
+    assert first.out.startswith("2 turns stored (")
+    assert again.out.startswith("2 turns stored, nothing new (")
     assert "new trajectory" not in again.out
     assert (again.turns, again.trajectories) == (first.turns, first.trajectories)
     assert [found.id for found in first.trajectories] == [id_]
@@ -177,9 +180,10 @@ def test_a_turn_that_is_stored_with_other_content_is_refused_alone(
     tmp_path: Path,
     strict: bool,
 ) -> None:
-    """Invariant: one conflict takes no neighbour along, though it stops the writer."""
+    """Invariant: one conflict takes no neighbour along; with --strict nothing follows it."""
     id_ = uuid4()
     Outcome(backend, ("log", written(tmp_path / "old", turn(3, id_), turn(31, id_))))
+    assert not logging.getLogger("trajectory").handlers
     lines = [turn(number, id_) for number in range(1, 41)]
     lines[2]["prompt"] = lines[30]["response"] = CANARY
     file = written(tmp_path / "new", *lines)
@@ -191,14 +195,17 @@ def test_a_turn_that_is_stored_with_other_content_is_refused_alone(
     if strict:
         assert outcome.summary["refused_lines"] == [3]
         assert stored == {1, 2, 3, 31}
+        assert outcome.summary["stored"] == 2
     else:
         assert outcome.summary["refused_lines"] == [3, 31]
         assert outcome.summary["stored"] == 38
         assert stored == set(range(1, 41))
     assert CANARY not in str(outcome.turns) + outcome.out + outcome.err
-    assert outcome.err.splitlines()[0] == (
-        "line 3: turn 3 of its trajectory is stored with other content"
-    )
+    assert not list(tmp_path.rglob("dead-letters*"))  # the line is named in their place
+    assert outcome.err.splitlines() == [
+        f"line {n}: turn {n} of its trajectory is stored with other content"
+        for n in outcome.summary["refused_lines"]
+    ]
 
 
 def test_of_two_lines_with_one_key_the_first_is_stored(
@@ -239,18 +246,35 @@ def test_the_settings_of_an_agent_never_drop_a_line(
 
 
 class Refusing(MemoryBackend):
-    """Refuses every batch that holds the turn number 30."""
+    """Refuses every batch that holds the turn number 30, or breaks at it."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__()
+        self._error = error
 
     async def write(self, batch: Batch, /) -> None:
         if any(sent.turn_number == 30 for sent in batch.turns):
-            raise BatchRejectedError("a turn is refused")
+            raise self._error
         await super().write(batch)
+
+
+def test_a_turn_that_the_database_refuses_is_refused_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend = Refusing(BatchRejectedError("a turn is refused"))
+    monkeypatch.setattr(intake, "open_backend", lambda _url: backend)
+    id_ = uuid4()
+    file = written(tmp_path / "turns.jsonl", *[turn(n, id_) for n in range(1, 101)])
+    outcome = Outcome(backend, ("log", file, "--json"))
+    assert outcome.summary["refused_lines"] == [30]
+    assert outcome.summary["stored"] == len(outcome.turns) == 99
+    assert "turn 30 was refused: BatchRejectedError" in outcome.err
 
 
 def test_a_failure_of_the_database_ends_with_the_true_numbers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    backend = Refusing()
+    backend = Refusing(BackendError("the disk is broken"))
     monkeypatch.setattr(intake, "open_backend", lambda _url: backend)
     id_ = uuid4()
     file = written(tmp_path / "turns.jsonl", *[turn(n, id_) for n in range(1, 101)])
@@ -258,8 +282,9 @@ def test_a_failure_of_the_database_ends_with_the_true_numbers(
     assert outcome.code == 1
     assert outcome.summary["stored"] == len(outcome.turns) < 30
     assert outcome.summary["not_stored"] > 0
-    assert "BatchRejectedError: a turn is refused" in outcome.summary["error"]
+    assert "BackendError: the disk is broken" in outcome.summary["error"]
     shown = Outcome(backend, ("log", file))
+    assert shown.err.count("the writer stopped") == 1
     assert "error: the writer stopped" in shown.err
     assert "not known to be stored" in shown.err
 
@@ -298,7 +323,8 @@ def test_a_second_signal_ends_what_the_first_one_began(monkeypatch: pytest.Monke
         (("no-such-file",), "can't read no-such-file: No such file or directory"),
         (("{folder}",), "is a folder"),
         (("a\0b",), "there is nothing to read from"),
-        (("{file}", "--agent-name", "x" * 2000), "Trajectory.agent_name"),
+        (("{file}", "--agent-name", "x" * 2000), "error: --agent-name: String should have"),
+        (("{file}", "--run-id", "ä" * 600), "error: --run-id: takes more than 1024 bytes"),
         (("{file}", "--no-such-option"), "No such option"),
         (("{file}", "{file}"), "unexpected extra argument"),
     ],
@@ -309,9 +335,75 @@ def test_wrong_use_is_told_before_anything_is_stored(
     file = written(tmp_path / "turns.jsonl", turn())
     filled = [part.format(folder=tmp_path, file=file) for part in arguments]
     outcome = Outcome(backend, ("log", *filled))
-    assert outcome.code in (1, 2)
+    assert outcome.code == 2
     assert reason in outcome.err.replace("\n", " ")
     assert outcome.turns == []
+
+
+def test_what_is_new_is_counted_line_by_line(backend: MemoryBackend, tmp_path: Path) -> None:
+    one, other = uuid4(), uuid4()
+    Outcome(backend, ("log", written(tmp_path / "a", turn(0, one), turn(5, one))))
+    lines = [turn(n, id_) for n in (0, 4, 5, 6, 5) for id_ in (one, other)]
+    outcome = Outcome(backend, ("log", written(tmp_path / "b", *lines, turn())))
+    # 0 and 5 of the one were there; a line that stands twice is new once.
+    assert outcome.out.startswith("11 turns stored, 7 of them new (")
+    assert len(outcome.turns) == 9
+
+
+def test_what_is_new_is_found_in_small_and_in_large_trajectories(
+    backend: MemoryBackend, tmp_path: Path
+) -> None:
+    """Invariant: it is known without reading all turns of a trajectory that has very many."""
+    ids = [UUID(int=n) for n in range(1, 8)]
+    many = [turn(n, id_) for id_ in ids for n in range(600 if id_.int % 3 == 0 else 2)]
+    Outcome(backend, ("log", written(tmp_path / "a", *many)))
+    asked = [turn(n, id_) for id_ in ids for n in (1, 599, 700)]
+    outcome = Outcome(backend, ("log", written(tmp_path / "b", *asked), "--json"))
+    assert (outcome.summary["stored"], outcome.summary["new"]) == (21, 21 - 7 - 2)
+
+
+def test_where_the_database_can_not_be_asked_nothing_is_said_of_new_turns(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Mute(MemoryBackend):
+        async def read_trajectories(self, _query: Any) -> Any:
+            raise BackendUnavailableError("away")
+            yield
+
+    backend = Mute()
+    monkeypatch.setattr(intake, "open_backend", lambda _url: backend)
+    file = written(tmp_path / "a", turn(1, uuid4()))
+    ran = CliRunner().invoke(app, ["log", file, "--json"])
+    assert (ran.exit_code, json.loads(ran.stdout)["new"]) == (0, None)
+    assert CliRunner().invoke(app, ["log", file]).stdout.startswith("1 turn stored (")
+
+
+def test_a_warning_of_the_library_is_shown_and_an_error_that_nobody_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Talking(MemoryBackend):
+        async def write(self, batch: Batch, /) -> None:
+            logging.getLogger("trajectory.x").error("a mark was lost")
+            logging.getLogger("trajectory.x").warning("the database is away")
+            await super().write(batch)
+
+    monkeypatch.setattr(intake, "open_backend", lambda _url: Talking())
+    ran = CliRunner().invoke(app, ["log", written(tmp_path / "a", turn())])
+    assert ran.exit_code == 0
+    assert ran.stderr.splitlines()[0] == "the database is away"
+    assert ran.stderr.splitlines()[-1] == "a mark was lost"
+
+
+@pytest.mark.parametrize("document", [[turn(), turn()], turn()])
+def test_a_document_over_many_lines_is_told_once(
+    backend: MemoryBackend, tmp_path: Path, document: Any
+) -> None:
+    file = tmp_path / "a.json"
+    file.write_text(json.dumps(document, indent=1), encoding="utf-8")
+    outcome = Outcome(backend, ("log", str(file)))
+    assert (outcome.code, outcome.turns) == (1, [])
+    assert outcome.err.startswith("line 1: begins an ")
+    assert outcome.err.splitlines()[-1] == "1 line refused: 1"
 
 
 def test_an_empty_input_is_no_failure(backend: MemoryBackend, tmp_path: Path) -> None:

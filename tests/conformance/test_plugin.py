@@ -162,3 +162,19 @@ def test_an_unknown_scheme_names_the_known_ones(installed: None) -> None:
 
 def test_a_plugin_can_t_take_the_place_of_ours(installed: None) -> None:
     assert not isinstance(open_backend("sqlite:///x.db"), TinyBackend)
+
+
+def test_packages_are_only_asked_for_what_is_not_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def entry_points(**group: Any) -> EntryPoints:
+        asked.append(group)
+        return EntryPoints()
+
+    monkeypatch.setattr(trajectory.backends, "entry_points", entry_points)
+    for url in ("memory://", "t.db", "sqlite:///t.db", "postgresql://host/db"):
+        open_backend(url)
+    assert asked == []
+    with pytest.raises(ConfigurationError, match="known are memory"):
+        open_backend("tiny://x")
+    assert asked == [{"group": trajectory.backends.GROUP}]

@@ -14,8 +14,6 @@ from trajectory import (
     BackendError,
     BackendUnavailableError,
     Batch,
-    BatchRejectedError,
-    ConflictError,
     Dropped,
     LoggerSettings,
     PartialWriteError,
@@ -30,7 +28,6 @@ from trajectory.testing import FailingBackend, GatedBackend
 CANARY = "canary-51fd"
 AWAY = BackendUnavailableError("connection refused")
 FATAL = [
-    BatchRejectedError("a value was refused"),
     BackendError("disk image is malformed"),
     OSError(CANARY),
 ]
@@ -172,23 +169,6 @@ async def test_the_body_s_exception_is_not_replaced() -> None:
     with pytest.raises(WriteFailedError):
         async with TrajectoryLogger(FailingBackend(BackendError("broken"))) as logger:
             await logger.log_turn(turn())
-
-
-@run_virtual
-async def test_a_conflict_names_its_turn_and_is_counted() -> None:
-    inner = MemoryBackend()
-    first = turn()
-    async with TrajectoryLogger(inner) as logger:
-        await logger.log_turn(first)
-    logger = await TrajectoryLogger(inner).open()
-    await logger.log_turn(first.replace(response="other"))
-    with pytest.raises(WriteFailedError, match=str(first.trajectory_id)) as caught:
-        await logger.flush()
-    assert isinstance(caught.value.__cause__, ConflictError)
-    assert caught.value.__cause__.keys == (first.key,)
-    assert logger.statistics().conflicts == 1
-    with pytest.raises(WriteFailedError):
-        await logger.aclose()
 
 
 @run_virtual

@@ -11,6 +11,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from recorded import OWN_CHATS, real
 
 from trajectory.errors import ConfigurationError
 from trajectory.formats import ImportedTrajectory, Problem, importer, importer_names
@@ -18,23 +19,11 @@ from trajectory.models import Role, TrajectoryStatus
 
 AS_OF = datetime(2025, 1, 2, 3, 4, 5, tzinfo=UTC)
 CANARY = "CANARY-7f3a"
-OURS = Path(__file__).parent / "data/openai-chat.jsonl"
-RECORDED = Path(__file__).parents[3] / "shared/data/openai-chat/tau-airline.jsonl"
-FILES = [
-    (
-        OURS,
-        {"trajectories": 3, "turns": 5, "calls": 3, "answered": 3,
-         "user": 5, "assistant": 6, "tool": 3},
-    ),
-]  # fmt: skip
-if RECORDED.exists():  # real conversations, which are not part of this repository
-    FILES.append(
-        (
-            RECORDED,
-            {"trajectories": 72, "turns": 575, "calls": 427, "answered": 427,
-             "user": 575, "assistant": 930, "tool": 427},
-        )
-    )  # fmt: skip
+OURS = {"trajectories": 5, "turns": 10, "calls": 5, "answered": 5,
+        "user": 9, "assistant": 13, "tool": 5}  # fmt: skip
+ROLES = "system, developer, user, assistant, tool, function"
+REAL = {"trajectories": 72, "turns": 575, "calls": 427, "answered": 427,
+        "user": 575, "assistant": 930, "tool": 427}  # fmt: skip
 
 
 def read(*documents: Any) -> list[ImportedTrajectory | Problem]:
@@ -269,7 +258,11 @@ def test_what_has_no_place_is_counted_and_never_fatal() -> None:
 @pytest.mark.parametrize(
     ("messages", "reason"),
     [
-        ([], "has no list of `messages`"),
+        ([], "has an empty list of `messages`"),
+        (
+            [{"role": "critic", "content": CANARY}],
+            f"has no message of a known role; known are {ROLES}",
+        ),
         ({CANARY: 1}, "has no list of `messages`"),
         ([CANARY], "messages[0] is not an object"),
         ([user({CANARY: 1})], "messages[0].content is neither text nor a list of parts"),
@@ -318,10 +311,57 @@ def test_an_unknown_format_is_named_with_those_that_exist() -> None:
         importer("opnai")
 
 
-@pytest.mark.parametrize(("path", "expected"), FILES)
-def test_whole_files_are_read_whole(path: Path, expected: dict[str, int]) -> None:
+def test_a_whole_file_is_read_whole() -> None:
+    is_read_whole(OWN_CHATS, OURS)
+
+
+def test_real_conversations_are_read_whole() -> None:
+    is_read_whole(real("openai-chat/tau-airline.jsonl"), REAL)
+
+
+def is_read_whole(path: Path, expected: dict[str, int]) -> None:
     with path.open("rb") as stream:
         found = list(importer("openai-chat").read(stream, as_of=AS_OF))
     assert counts(found) == expected
     assert len(set(ids(found))) == expected["trajectories"]
     assert not any(isinstance(imported, Problem) or imported.left_out for imported in found)
+
+
+@pytest.mark.parametrize("opened", ["[", "{"])
+def test_a_document_over_many_lines_is_one_problem(opened: str) -> None:
+    document: Any = {"messages": [user(CANARY)]}
+    text = json.dumps([document] if opened == "[" else document, indent=2)
+    found = read(*text.encode().splitlines())
+    [problem] = found
+    assert isinstance(problem, Problem)
+    assert problem.line == 1
+    assert "over many lines; one JSON object a line is expected, which jq -c" in problem.reason
+
+
+def test_an_array_on_one_line_is_refused_alone() -> None:
+    problem, good = read([{"messages": []}], {"messages": [user("a")]})
+    assert problem == Problem(1, "is an array; one JSON object a line is expected")
+    assert isinstance(good, ImportedTrajectory)
+
+
+def test_parts_refusals_and_calls_of_the_file_have_their_places() -> None:
+    with OWN_CHATS.open("rb") as stream:
+        *_, repair, lock = importer("openai-chat").read(stream, as_of=AS_OF)
+    assert isinstance(repair, ImportedTrajectory)
+    assert isinstance(lock, ImportedTrajectory)
+    first, second = repair.turns
+    assert (first.prompt, first.response) == (
+        "What is wrong with my wheel?",
+        "Two spokes are broken. Shall I book a repair?",
+    )
+    assert [(call.tool_name, call.result) for call in second.tool_calls] == [
+        ("free_slots", '["09:00", "15:30"]'),
+        ("book", "booked"),
+    ]
+    assert (second.model_name, second.response) == ("workshop-1", "Booked for Tuesday at 15:30.")
+    zero, refused, last = lock.turns
+    assert (zero.turn_number, zero.prompt, zero.response) == (0, "", "Welcome to the workshop!")
+    assert refused.response == "I can't help with a lock that isn't yours."
+    assert refused.messages[1].stop_reason == "refusal"
+    assert last.response == "Not over the phone: bring it in."
+    assert last.messages[1].reasoning == "It may be theirs."

@@ -1,20 +1,28 @@
 """What `check` says of every kind of schema, and what writers may do with it."""
 
+import asyncio
 import contextlib
+import json
 import sqlite3
 import uuid
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, unquote, urlsplit
 
+import postgres
 import pytest
 import sqlalchemy as sa
+from typer.testing import CliRunner
 
-from trajectory import migrations
-from trajectory.backends.sql import standing
+from trajectory import Batch, migrations
+from trajectory.backends.sql import SqlBackend, standing
 from trajectory.backends.sql.schema import Base, TrajectoryRow
-from trajectory.errors import SchemaError
+from trajectory.cli import app as cli
+from trajectory.errors import BackendError, SchemaError
 from trajectory.migrations import Standing
+from trajectory.testing.samples import a_turn, turns_of
 
 ADD_COLUMN = 'op.add_column("trajectories", sa.Column("mood", sa.Text))'
 
@@ -127,6 +135,92 @@ def test_no_password_is_shown(empty_postgres_url: str) -> None:
         migrations.check(url)
     assert "canary" not in str(caught.value)
     assert ":***@" in str(caught.value)
+
+
+def test_a_command_that_would_need_the_password_says_so(empty_postgres_url: str) -> None:
+    url = empty_postgres_url.replace("//postgres@", "//postgres:canary@")
+    with pytest.raises(SchemaError) as caught:
+        migrations.check(url)
+    assert "`trajectory db upgrade --db URL` with your URL" in str(caught.value)
+
+
+async def test_the_command_keeps_the_search_path(empty_postgres_url: str) -> None:
+    """Else it would make the schema in another place."""
+    url = f"{empty_postgres_url}?search_path=elsewhere"
+    command = f"`trajectory db upgrade --db '{url}'`"
+    for work in (SqlBackend(url).open, lambda: migrations.check_async(url)):
+        with pytest.raises(SchemaError) as caught:
+            await work()
+        assert command in str(caught.value)
+
+
+async def test_an_upgrade_that_is_refused_keeps_the_search_path(
+    empty_postgres_url: str, on: Any
+) -> None:
+    url = f"{empty_postgres_url}?search_path=public"
+    await asyncio.to_thread(on, empty_postgres_url, Base.metadata.create_all)
+    with pytest.raises(SchemaError, match="search_path=public is at revision none"):
+        await migrations.upgrade_async(url)
+
+
+@pytest.fixture
+def role(empty_postgres_url: str) -> Iterator[str]:
+    """The URL of a migrated database for a role that may read, and no more."""
+    migrations.upgrade(empty_postgres_url)
+    name = f"Reader {uuid.uuid4().hex[:8]}"
+    postgres.execute(empty_postgres_url, f'CREATE ROLE "{name}" LOGIN')
+    try:
+        grant = f'GRANT SELECT ON ALL TABLES IN SCHEMA public TO "{name}"'
+        postgres.execute(empty_postgres_url, grant)
+        yield empty_postgres_url.replace("//postgres@", f"//{quote(name)}@")
+    finally:
+        postgres.execute(empty_postgres_url, f'DROP OWNED BY "{name}"')
+        postgres.execute(empty_postgres_url, f'DROP ROLE "{name}"')
+
+
+def test_a_role_that_may_not_write_is_told_what_it_lacks(
+    role: str, empty_postgres_url: str
+) -> None:
+    name = unquote(urlsplit(role).username or "")
+    assert migrations.current(role).standing is Standing.CURRENT
+    for right in ("INSERT", "UPDATE"):
+        assert migrations.current(role, writing=True).standing is Standing.READ_ONLY
+        with pytest.raises(SchemaError) as caught:
+            migrations.check(role)
+        assert "GRANT SELECT, INSERT, UPDATE, DELETE ON trajectories, " in str(caught.value)
+        assert "trajectory_violations TO the role of the URL" in str(caught.value)
+        tables = ", ".join(standing.TABLES)
+        postgres.execute(empty_postgres_url, f'GRANT {right} ON {tables} TO "{name}"')
+    assert migrations.check(role).standing is Standing.CURRENT
+    postgres.execute(empty_postgres_url, f'REVOKE INSERT ON trajectory_questions FROM "{name}"')
+    with pytest.raises(SchemaError, match="nothing may be written"):
+        migrations.check(role)
+
+
+def test_a_server_that_takes_no_writes_is_told(empty_postgres_url: str) -> None:
+    migrations.upgrade(empty_postgres_url)
+    url = f"{empty_postgres_url}?options=-c%20default_transaction_read_only%3Don"
+    assert migrations.current(url).standing is Standing.CURRENT
+    with pytest.raises(SchemaError, match="name the primary"):
+        migrations.check(url)
+
+
+async def test_a_role_that_may_not_write_can_read_and_its_write_says_why(role: str) -> None:
+    backend = SqlBackend(role)
+    await backend.open()
+    assert await turns_of(backend) == []
+    with pytest.raises(BackendError) as caught:
+        await backend.write(Batch(turns=(a_turn(),)))
+    await backend.close()
+    assert "GRANT its role SELECT on all of them, and INSERT" in str(caught.value)
+    assert "db check" not in str(caught.value)  # it would send whoever runs it here again
+
+
+def test_the_command_checks_whether_the_role_may_write(role: str) -> None:
+    for option in ([], ["--json"]):
+        answer = CliRunner().invoke(cli, ["db", "check", "--db", role, *option])
+        assert answer.exit_code == 1
+    assert json.loads(answer.stdout)["standing"] == "read-only"
 
 
 def test_a_path_with_spaces_can_be_pasted(tmp_path: Path) -> None:

@@ -23,13 +23,13 @@ from hypothesis import strategies as st
 
 from trajectory import EffortLevel, Severity, Trajectory, TrajectoryStatus, Turn
 from trajectory.merge import (
-    LATE_POSITION,
     bare_trajectory,
     ended_trajectory,
     merge_trajectory,
     same_finding,
     same_turn,
 )
+from trajectory.models import LATE_POSITION
 from trajectory.values import same_json
 
 ID = UUID(int=7)

@@ -30,7 +30,7 @@ def test_the_defaults() -> None:
         5_000,
     )
     assert (made.durability, made.overflow, made.on_failure) == (
-        Durability.QUEUED,
+        Durability.JOURNALED,
         Overflow.WAIT,
         OnFailure.RAISE,
     )

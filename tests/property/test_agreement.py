@@ -60,13 +60,8 @@ violations = st.builds(
 
 
 def _unique(findings: list[Any]) -> bool:
-    places: dict[str, int] = {}
-    keys = set()
-    for finding in findings:
-        place = places.get(finding.source, 0)
-        places[finding.source] = place + 1
-        keys.add((finding.source, place if finding.position is None else finding.position))
-    return len(keys) == len(findings)
+    keys = [(each.source, each.position) for each in findings if each.position is not None]
+    return len(set(keys)) == len(keys)
 
 
 turns = st.builds(
@@ -78,7 +73,7 @@ turns = st.builds(
     token_count=st.none() | st.just(5),
     created_at=instants,
     metadata=objects,
-    questions=st.lists(questions, max_size=2).filter(_unique),
+    questions=st.lists(questions, max_size=3).filter(_unique),
     violations=st.lists(violations, max_size=2),
     messages=st.lists(
         st.builds(Message, role=st.just("user"), content=words | st.just([{"x": 1}])), max_size=1
@@ -109,7 +104,7 @@ facts = st.builds(
         question_text=words,
         effort_level=st.just("low"),
         source=st.sampled_from(["judge:x", "agent"]),
-        position=st.integers(2**41, 2**41 + 1),
+        position=st.sampled_from([0, 1, 2**41]),
     )
     | st.builds(
         Violation,

@@ -231,6 +231,32 @@ async def test_two_writers_of_the_same_new_turns_both_succeed(url: str) -> None:
         await backend.close()
 
 
+async def test_two_that_merge_the_same_trajectory_lose_nothing(postgres_url: str) -> None:
+    """Invariant: what is merged is what the other has committed, not what was there before."""
+    backend = SqlBackend(postgres_url + "?application_name=ours")
+    await backend.open()
+    start = Trajectory()
+    await backend.write(Batch(starts=(start,)))
+    outside = await asyncpg.connect(postgres_url)
+    async with outside.transaction():
+        await outside.execute("UPDATE trajectories SET user_id = 'first', run_id = 'r'")
+        second = start.replace(user_id="second", session_id="s")
+        writing = asyncio.create_task(backend.write(Batch(starts=(second,))))
+        waiting = (
+            "SELECT FROM pg_stat_activity "
+            "WHERE application_name = 'ours' AND wait_event_type = 'Lock'"
+        )
+        async with asyncio.timeout(10):
+            while not await outside.fetch(waiting):
+                await asyncio.sleep(0.01)
+    await writing
+    await outside.close()
+    [read] = await trajectories_of(backend)
+    await backend.close()
+    assert (read.user_id, read.run_id, read.session_id) == ("first", "r", "s")
+    assert backend.merge_conflicts == 1
+
+
 async def test_a_parent_that_others_deleted_is_written_again(backend: SqlBackend, url: str) -> None:
     first = a_turn()
     await backend.write(Batch(turns=(first,)))

@@ -31,8 +31,9 @@ SECRET = "s3cr3t-word"
 
 async def opening(url: str) -> TrajectoryError:
     """Give the error of opening a logger, which is a backend's too; neither shows a secret."""
+    settings = LoggerSettings(overflow="wait")  # with a journal to spill to, a server may be away
     with pytest.raises(TrajectoryError) as caught:
-        async with TrajectoryLogger(url):
+        async with TrajectoryLogger(url, settings):
             pass
     backend = open_backend(url)
     with pytest.raises(type(caught.value), match=re.escape(str(caught.value))) as again:
@@ -54,6 +55,11 @@ async def opening(url: str) -> TrajectoryError:
         (f"postgresql://user:x@{SECRET}@host/db", "more than one @"),
         (f"postgresql:/user:{SECRET}@host/db", "begins with postgresql://"),
         (f"postgres//user:{SECRET}@host/db", "begins with postgres://"),
+        (f"app:{SECRET}@host/db", r"write postgresql://\*\*\*@host/db"),
+        (f"//app:{SECRET}@host/db", r"write postgresql://\*\*\*@host/db"),
+        (f"app:/p/{SECRET}@x@host:5432/db", r"write postgresql://\*\*\*@host:5432/db"),
+        (f"app:x@host/db?password={SECRET}", r"write postgresql://\*\*\*@host/db,"),
+        (f"app:x?{SECRET}@host/db", r"write postgresql://\*\*\*,"),
         ("sqlite://host/file.db", "names a host"),
         ("sqlite:///file.db?mode=ro", "takes no options"),
     ],
@@ -63,6 +69,12 @@ def test_a_bad_url_is_refused_before_anything_is_opened(url: str, says: str) -> 
         with pytest.raises(ConfigurationError, match=says) as caught:
             make(url)
         assert SECRET not in "".join(traceback.format_exception(caught.value))
+
+
+@pytest.mark.parametrize("name", ["a@b:c.db", "a:b.db", "folder/a:b@c.db", "C:\\a@b.db"])
+def test_a_path_may_hold_a_colon_and_an_at(name: str, tmp_path: Path) -> None:
+    for path in (name, tmp_path / name, f"sqlite:///{name}"):
+        assert str(open_backend(path).capabilities.identity).endswith(name)
 
 
 async def test_a_missing_folder(tmp_path: Path) -> None:

@@ -156,6 +156,33 @@ async def test_rows_are_plain_to_read_with_sql(backend: SqlBackend, url: str) ->
         assert created_at == "2026-01-02 12:00:00.123456"
 
 
+async def test_json_on_sqlite_is_text_that_sql_can_read(tmp_path: Path) -> None:
+    """Of any other declared type, SQLite makes the text `1.0` a number, and of it 1."""
+    backend = SqlBackend(str(tmp_path / "t.db"))
+    await backend.open()
+    message = Message(role="user", usage=1.0, token_ids=[7, 8], logprobs={"a": -0.5})
+    await backend.write(Batch(turns=(a_turn(metadata={"k": "v"}, messages=[message]),)))
+    await backend.close()
+    plain = sqlite3.connect(tmp_path / "t.db")
+    asked = plain.execute(
+        "SELECT typeof(usage), usage, token_ids ->> 1, json_extract(logprobs, '$.a'),"
+        " json_extract(t.metadata, '$.k') FROM trajectory_messages"
+        " JOIN trajectory_turns t USING (trajectory_id, turn_number)"
+    ).fetchall()
+    declared = {
+        row[0]
+        for table in Base.metadata.sorted_tables
+        for row in plain.execute(
+            "SELECT type FROM pragma_table_info(?) WHERE name IN"
+            " ('tools', 'tags', 'metadata', 'content_parts', 'usage', 'token_ids', 'logprobs')",
+            [table.name],
+        )
+    }
+    plain.close()
+    assert asked == [("text", "1.0", 8, -0.5, "v")]
+    assert declared == {"TEXT"}
+
+
 async def test_unused_fields_come_back_as_none(backend: SqlBackend) -> None:
     await backend.write(Batch(turns=(a_turn(),)))
     [read] = await turns_of(backend)

@@ -23,6 +23,9 @@ _ALIASES = {"postgres": "postgresql"}
 _SCHEME = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9.-]*)(?:\+[A-Za-z0-9_]*)?://")
 _MISSPELT = re.compile(r"(?i)(?P<scheme>postgres(?:ql)?|sqlite|memory|file)(?:\+\w*)?(?::|//)")
 
+_NO_SCHEME = re.compile(r"(?s)(?://)?(?![A-Za-z]:[\\/])[^/\\:@]+:.*@(?P<place>[^?]*)")
+"""A user and password; but not a drive, nor a file with such a name in a folder."""
+
 
 def open_backend(url: str | os.PathLike[str]) -> StorageBackend:
     """Make the backend that a URL, a file path or `":memory:"` names. No I/O; `open` it next.
@@ -58,16 +61,23 @@ def scheme_of(url: str) -> str:
             raise ConfigurationError(
                 f"a URL begins with {misspelt['scheme']}:// and two slashes; this one does not"
             )
+        if (secret := _NO_SCHEME.match(url)) is not None:
+            # Of a password with a question mark nobody can tell where it ends.
+            place = "" if "?" in url.rpartition("@")[0] else f"@{secret['place']}"
+            raise ConfigurationError(
+                f"the URL has a user and password, and no scheme; write postgresql://***{place}, "
+                f"or sqlite:/// before the path of a file with such a name"
+            )
         return "sqlite"
     scheme = found["scheme"].lower()
     return _ALIASES.get(scheme, scheme)
 
 
 def _load(scheme: str) -> Any:
-    offered = {point.name: point for point in entry_points(group=GROUP)}
-    if scheme in _BUILT_IN:  # also without the distribution's metadata, and never replaced
+    if scheme in _BUILT_IN:  # never replaced
         module, _, name = _BUILT_IN[scheme].partition(":")
         return getattr(import_module(module), name)
+    offered = {point.name: point for point in entry_points(group=GROUP)}
     if scheme not in offered:
         known = sorted({*_BUILT_IN, *offered})
         raise ConfigurationError(

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import AsyncIterator, Sequence
 from typing import Self, TypeVar
 from uuid import UUID
 
 from trajectory.backend import Batch, Capabilities, Survives
-from trajectory.errors import BatchRejectedError, ConflictError, TurnKey
+from trajectory.errors import ConflictError, TurnKey
 from trajectory.merge import (
     bare_trajectory,
     ended_trajectory,
     merge_trajectory,
-    same_finding,
+    orphan,
     same_turn,
+    warn_of_differing,
+    with_fact,
 )
-from trajectory.models import Fact, Question, Trajectory, Turn, in_order, numbered
+from trajectory.models import Trajectory, Turn, in_order, numbered
 from trajectory.query import TrajectoryQuery, TurnQuery, _Query
 
-_log = logging.getLogger(__name__)
 _Row = TypeVar("_Row", Trajectory, Turn)
 
 
@@ -70,11 +70,8 @@ class MemoryBackend:
         for fact in batch.facts:
             stored = turns.get(fact.key) or self._turns.get(fact.key)
             if stored is None:
-                raise BatchRejectedError(
-                    f"a fact for turn {fact.trajectory_id}/{fact.turn_number}, which is not "
-                    f"stored; log the turn first"
-                )
-            added = _add_fact(stored, fact)
+                raise orphan(fact)
+            added = with_fact(stored, fact)
             if added is None:
                 conflicts.append(fact.key)
             else:
@@ -94,11 +91,7 @@ class MemoryBackend:
         self._trajectories[news.id], differing = merge_trajectory(known, news)
         if differing:
             self.merge_conflicts += len(differing)
-            _log.warning(
-                "trajectory %s: a second, different value for %s was not stored",
-                news.id,
-                ", ".join(differing),
-            )
+            warn_of_differing(news.id, differing)
 
     async def read_trajectories(self, query: TrajectoryQuery, /) -> AsyncIterator[Trajectory]:
         """Stream trajectories in the query's order."""
@@ -123,16 +116,12 @@ class MemoryBackend:
 def _page(rows: list[_Row], query: _Query) -> list[_Row]:
     if query.descending:
         rows.reverse()
-    after = query.after  # type: ignore[attr-defined]
+    after = query.after
     if after is not None:
         rows = [
             row
             for row in rows
-            if (
-                query.cursor(row) < after  # type: ignore[attr-defined]
-                if query.descending
-                else query.cursor(row) > after  # type: ignore[attr-defined]
-            )
+            if (query.cursor(row) < after if query.descending else query.cursor(row) > after)
         ]
     return rows if query.limit is None else rows[: query.limit]
 
@@ -145,13 +134,3 @@ def _as_read(turn: Turn) -> Turn:
         if (findings := getattr(turn, name))
     }
     return turn.replace(**changes) if changes else turn
-
-
-def _add_fact(turn: Turn, fact: Fact) -> Turn | None:
-    """Add a fact to its turn; None where its key is taken by another content."""
-    name = "questions" if isinstance(fact.finding, Question) else "violations"
-    placed = list(numbered(getattr(turn, name)))
-    for position, finding in placed:
-        if (position, finding.source) == (fact.position, fact.finding.source):
-            return turn if same_finding(finding, fact.finding) else None
-    return turn.replace(**{name: in_order([*placed, (fact.position, fact.finding)])})

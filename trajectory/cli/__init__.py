@@ -1,6 +1,7 @@
 """The command line: thin verbs over the library.
 
 Exit codes: 0 done, 1 failed, 2 wrong use (arguments, a URL, path or setting that can't be used).
+With `--json` a failure is an object on stdout as well: `{"error": "..."}`.
 Nothing here loads SQLAlchemy or Alembic: each command imports what it needs when it runs.
 """
 
@@ -12,26 +13,41 @@ import typer
 from typer.core import TyperGroup
 
 import trajectory
-from trajectory.cli import db, imports, log
-from trajectory.cli.screen import fail
+from trajectory.cli import db, imports, log, outlet, variables
+from trajectory.cli.screen import OutputError, answer, fail
 from trajectory.errors import ConfigurationError, MissingDependencyError, TrajectoryError
 
 FAILED = 1
 WRONG_USE = 2
 
+_JSON = "trajectory.json"
+_UsageError: Any = typer.BadParameter.mro()[1]  # Typer doesn't export it by name
+
 
 class Commands(TyperGroup):
     """The root of all commands: an error that the library raises on purpose is one line."""
 
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Note whether a program reads the answer: it must get JSON before all is parsed, too."""
+        ctx.meta[_JSON] = "--json" in args
+        return super().parse_args(ctx, args)
+
     def invoke(self, ctx: Any) -> Any:
         """Run the command; turn a `TrajectoryError` into its message and an exit code."""
+        variables.warn_of_unknown()
         try:
             return super().invoke(ctx)
         except TrajectoryError as error:
             fail(str(error))
+            if ctx.meta[_JSON] and not isinstance(error, OutputError):
+                answer({"error": str(error)})
             wrong = isinstance(error, ConfigurationError)
             missing = isinstance(error, MissingDependencyError)
             raise typer.Exit(WRONG_USE if wrong and not missing else FAILED) from None
+        except _UsageError as error:
+            if ctx.meta[_JSON]:
+                answer({"error": error.format_message()})
+            raise  # Typer shows it, with the usage
 
 
 app = typer.Typer(
@@ -69,4 +85,4 @@ app.command("import")(imports.import_)
 
 def main() -> None:
     """Run the command line; the entry point of the `trajectory` command."""
-    app(prog_name="trajectory")
+    outlet.run(lambda: app(prog_name="trajectory"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -51,7 +52,7 @@ def upgrade(
     if sql:
         if wal is not None or json:
             raise ConfigurationError("--sql only prints; leave --wal and --json out")
-        typer.echo(migrations.script(db), nl=False)
+        screen.out(migrations.script(db))
         return
     found = migrations.upgrade(db, wal=None if wal is None else wal is Switch.ON)
     _show(db, found, json=json, more={} if wal is None else {"wal": wal.value})
@@ -65,6 +66,7 @@ def current(db: Db = DEFAULT_DB, *, json: Json = False) -> None:
     """
     from trajectory import migrations
 
+    _refuse_folder(db)
     _show(db, migrations.current(db), json=json)
 
 
@@ -76,11 +78,19 @@ def check(db: Db = DEFAULT_DB, *, json: Json = False) -> None:
     """
     from trajectory import migrations
 
+    _refuse_folder(db)
     if json:
-        found = migrations.current(db)
+        found = migrations.current(db, writing=True)
         _show(db, found, json=True)
         raise typer.Exit(0 if found.usable else 1)
     _show(db, migrations.check(db), json=False)
+
+
+def _refuse_folder(db: str) -> None:
+    """Tell it before a driver does: SQLite's own words for it don't help."""
+    path = db.removeprefix("sqlite:///")
+    if "://" not in path and Path(path).is_dir():
+        raise ConfigurationError(f"{path} is a folder; name a file in it")
 
 
 def _show(db: str, found: Schema, *, json: bool, more: dict[str, str] | None = None) -> None:

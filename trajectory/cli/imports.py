@@ -59,7 +59,7 @@ def import_(
     else:
         tally.show(
             f"{counted(tally.trajectories, 'trajectory', 'trajectories')} stored: "
-            f"{counted(tally.turns, 'turn')}, {counted(tally.messages, 'message')}, "
+            f"{counted(tally.turns, 'turn')}{tally.news()}, {counted(tally.messages, 'message')}, "
             f"{counted(tally.tool_calls, 'tool call')}"
         )
         if tally.error is not None:
@@ -76,20 +76,35 @@ async def _read(reader: Importer, sources: list[Input], tally: Tally, intake: In
             as_of = source.changed_at or datetime.now(UTC)
             # Importers read a stream; only `read` is asked of it, and that `Input` has.
             found = reader.read(cast("BinaryIO", source), as_of=as_of)
-            pieces: AsyncGenerator[_Found] = pulled(source, partial(_next, found))
-            async with aclosing(pieces) as conversations:
-                async for conversation in conversations:
-                    await _log(conversation, name, tally, intake)
-                    if tally.stopped:
-                        return
+            pieces: AsyncGenerator[list[_Found]] = pulled(source, partial(_next, found, source))
+            async with aclosing(pieces) as batches:
+                async for batch in batches:
+                    read = (each for each in batch if isinstance(each, ImportedTrajectory))
+                    await intake.look_up(turn for each in read for turn in each.turns)
+                    for conversation in batch:
+                        await _log(conversation, name, tally, intake)
+                        if tally.stopped:
+                            return
                     progress(sum(each.position for each in sources), tally.turns)
 
 
 _Found = ImportedTrajectory | Problem
 
+_AT_ONCE = 64
+"""So many conversations of a file are looked up at once; those of a pipe are taken as they come."""
 
-def _next(found: Iterator[_Found]) -> _Found | None:
-    return next(found, None)
+_BYTES_AT_ONCE = 2**20
+
+
+def _next(found: Iterator[_Found], source: Input) -> list[_Found]:
+    start = source.position
+    batch: list[_Found] = []
+    for conversation in found:
+        batch.append(conversation)
+        enough = len(batch) >= _AT_ONCE or source.position - start >= _BYTES_AT_ONCE
+        if source.size is None or enough:
+            break
+    return batch
 
 
 async def _log(

@@ -8,28 +8,32 @@ import os
 import signal
 import sys
 import threading
-from collections import Counter, deque
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple, NoReturn
+from uuid import UUID
 
 import typer
 
 from trajectory.backend import StorageBackend
 from trajectory.backends import open_backend
+from trajectory.cli import variables
+from trajectory.cli.alarms import Alarms
 from trajectory.cli.tally import Place, Tally
-from trajectory.errors import (
-    ConflictError,
-    TrajectoryError,
-    TurnKey,
-    WriteFailedError,
-)
-from trajectory.logger import TrajectoryLogger
+from trajectory.dead_letters import DeadLetter
+from trajectory.errors import ConflictError, TrajectoryError, TurnKey
+from trajectory.lifecycle import Lifecycle
 from trajectory.models import Trajectory, Turn, turn_bytes, value_bytes
-from trajectory.settings import Durability, LoggerSettings, OnFailure, Overflow
+from trajectory.query import TrajectoryQuery, TurnCursor, TurnQuery
+from trajectory.report import Statistics
+from trajectory.settings import Durability, OnFailure, Overflow
 
 _HURRY_S = 5
 """How long an end may wait for room, once a signal has come."""
 
+
+_IDS_AT_ONCE = 500
+"""So many trajectories are looked up at once; databases limit the parameters of a query."""
 
 _LOOK_EVERY = 32
 """Asking the logger what is stored takes a tenth of the time of logging a turn."""
@@ -38,6 +42,8 @@ _LOOK_EVERY = 32
 class _Sent(NamedTuple):
     place: Place
     value: Trajectory | Turn
+    is_new: bool
+    """Whether no other turn is known to be stored, or on its way, under its key."""
 
     @property
     def key(self) -> TurnKey | None:
@@ -47,22 +53,28 @@ class _Sent(NamedTuple):
 class Intake:
     """Logs values and tells the tally what became of each.
 
-    A turn that the database refuses, because another content is stored under its key, is refused
-    alone: the logger stops for it, so a new one goes on with all that is not known to be stored.
+    An agent goes on, and what the database refuses is kept aside. Here the input is the person's
+    own: the line is named instead, and can be mended and logged again.
     """
 
     def __init__(self, backend: StorageBackend, tally: Tally) -> None:
         self._backend = backend
         self._tally = tally
         # An agent's settings may drop turns or go on after a failure; here every line counts.
-        self._settings = LoggerSettings(
+        self._settings = variables.settings(
             overflow=Overflow.WAIT, on_failure=OnFailure.RAISE, durability=Durability.QUEUED
         )
-        # All mutable state. `_sent` holds, in order, what the logger has accepted and was not seen
-        # stored: the logger's items from number `_seen_stored` on.
-        self._logger: TrajectoryLogger | None = None
+        self._life = Lifecycle(backend, self._settings, dead_letters=self)
+        # All mutable state. `_sent` holds, in order, what was accepted and not yet seen settled.
+        self._is_open = False
         self._sent: deque[_Sent] = deque()
-        self._seen_stored = 0
+        self._seen_settled = 0
+        self._refusals: dict[int, DeadLetter] = {}
+        self._known: set[TurnKey] = set()
+
+    async def add(self, letters: Sequence[DeadLetter], /) -> None:
+        """Hear what the database refuses, in place of a file of dead letters."""
+        self._refusals.update((id(letter.value), letter) for letter in letters)
 
     def too_large(self, *values: Trajectory | Turn) -> str | None:
         """Say why the logger would refuse one of these values for its size, if it would."""
@@ -76,89 +88,104 @@ class Intake:
                 return f"{name} takes {size} bytes, more than max_turn_bytes = {limit}"
         return None
 
+    async def look_up(self, turns: Iterable[Turn]) -> None:
+        """Learn which of the turns that come next are stored already, to tell what is new.
+
+        Where the database can't be asked, the tally tells no such number.
+        """
+        self._known = {sent.key for sent in self._sent if sent.key is not None}
+        numbers: dict[UUID, list[int]] = {}
+        for turn in turns:
+            numbers.setdefault(turn.trajectory_id, []).append(turn.turn_number)
+        ids = tuple(numbers)
+        try:
+            for start in range(0, len(ids), _IDS_AT_ONCE):
+                query = TrajectoryQuery(ids=ids[start : start + _IDS_AT_ONCE])
+                stored = [found.id async for found in self._backend.read_trajectories(query)]
+                await self._look_at({id_: numbers[id_] for id_ in sorted(stored)})
+        except TrajectoryError:
+            self._tally.knows_new = False
+
+    async def _look_at(self, numbers: dict[UUID, list[int]]) -> None:
+        """Learn of turns of stored trajectories, which come sorted.
+
+        Small ones are read whole and many at once; of one that has far more turns than are asked
+        for, the asked range.
+        """
+        while len(numbers) > 1:
+            limit = 100 + 2 * sum(map(len, numbers.values()))
+            read, last = 0, None
+            query = TurnQuery(ids=tuple(numbers), limit=limit)
+            async for turn in self._backend.read_turns(query):
+                self._known.add(turn.key)
+                read, last = read + 1, turn.trajectory_id
+            if last is None or read < limit:
+                return
+            await self._look_at({last: numbers[last]})
+            numbers = {id_: wanted for id_, wanted in numbers.items() if id_ > last}
+        for id_, wanted in numbers.items():
+            first = min(wanted)
+            after = TurnCursor(id_, first - 1) if first else None
+            query = TurnQuery(ids=(id_,), after=after, limit=max(wanted) - first + 1)
+            async for turn in self._backend.read_turns(query):
+                self._known.add(turn.key)
+
     async def log(self, place: Place, *values: Trajectory | Turn) -> None:
-        """Log values in order. Raises what the logger raises, except for a turn's conflict."""
-        await self._send(_Sent(place, value) for value in values)
+        """Log values in order. Raises `WriteFailedError` and `BufferFullError`."""
+        if not self._is_open:
+            await self._life.open()
+            self._is_open = True
+        dispatcher = self._life.dispatcher()
+        for value in values:
+            key = value.key if isinstance(value, Turn) else None
+            size = turn_bytes(value) if isinstance(value, Turn) else value_bytes(value)
+            await dispatcher.accept(value, size)
+            self._sent.append(_Sent(place, value, key not in self._known))
+            if key is not None:
+                self._known.add(key)
+        doubtful = not all(sent.is_new for sent in list(self._sent)[-len(values) :])
+        if self._tally.is_strict and doubtful:  # it may be refused, and nothing is read after that
+            await dispatcher.flush(self._settings.flush_timeout_ms / 1000)
+            self._see_settled(dispatcher.statistics())
+        elif len(self._sent) >= _LOOK_EVERY:
+            self._see_settled(dispatcher.statistics())
 
     async def finish(self, *, hurry: bool = False) -> None:
         """Store what was logged; in a hurry, only as long as closing may take."""
+        if not self._is_open:
+            return
+        dispatcher = self._life.dispatcher()
         try:
-            while self._logger is not None:
-                try:
-                    if not hurry:
-                        await self._logger.flush()
-                    await self._logger.aclose()
-                except WriteFailedError as error:
-                    await self._send(await self._after(error))
-                else:
-                    self._see_stored(self._logger)
-                    self._logger = None
+            if not hurry:
+                await dispatcher.flush(self._settings.flush_timeout_ms / 1000)
+            await self._life.close(self._settings.close_timeout_ms / 1000)
         finally:
+            self._see_settled(dispatcher.statistics())
             self._tally.not_stored = sum(sent.key is not None for sent in self._sent)
 
-    async def _send(self, values: Iterable[_Sent]) -> None:
-        waiting = deque(values)
-        while waiting:
-            try:
-                await self._send_one(waiting[0])
-                waiting.popleft()
-            except WriteFailedError as error:
-                again = await self._after(error)
-                if self._tally.stopped:
-                    waiting.clear()
-                waiting.extendleft(reversed(again))
+    def _see_settled(self, counts: Statistics) -> None:
+        settled = (
+            counts.stored
+            + counts.dead_lettered
+            + counts.others_stored
+            + counts.others_dead_lettered
+        )
+        for _ in range(settled - self._seen_settled):
+            sent = self._sent.popleft()
+            letter = self._refusals.pop(id(sent.value), None)
+            if letter is None:
+                self._tally.note_stored(sent.value, is_new=sent.is_new)
+            else:
+                self._tally.refuse(sent.place, _why(sent, letter))
+        self._seen_settled = settled
 
-    async def _send_one(self, sent: _Sent) -> None:
-        if self._logger is None:
-            self._seen_stored = 0
-            self._logger = await TrajectoryLogger(self._backend, self._settings).open()
-        if isinstance(sent.value, Turn):
-            await self._logger.log_turn(sent.value)
-        else:
-            await self._logger.log_trajectory(sent.value)
-        self._sent.append(sent)
-        if not len(self._sent) % _LOOK_EVERY:
-            self._see_stored(self._logger)
 
-    def _see_stored(self, logger: TrajectoryLogger) -> None:
-        counts = logger.statistics()
-        stored = counts.stored + counts.others_stored
-        for _ in range(stored - self._seen_stored):
-            self._tally.note_stored(self._sent.popleft().value)
-        self._seen_stored = stored
-
-    async def _after(self, error: WriteFailedError) -> list[_Sent]:
-        """Refuse the turns that stopped the writer, and give what must be sent again.
-
-        Raises the error where it was no conflict of turns that are known here.
-        """
-        if self._logger is not None:
-            with contextlib.suppress(WriteFailedError):
-                await self._logger.aclose()
-            self._see_stored(self._logger)
-            self._logger = None
-        keys = error.__cause__.keys if isinstance(error.__cause__, ConflictError) else ()
-        times = Counter(sent.key for sent in self._sent)
-        again: list[_Sent] = []
-        met: set[TurnKey] = set()
-        for sent in self._sent:
-            # Where lines share a key, the first may still be stored: the later ones go.
-            first_of_many = sent.key not in met and times[sent.key] > 1
-            if sent.key is None or sent.key not in keys or first_of_many:
-                again.append(sent)
-                if sent.key is not None:
-                    met.add(sent.key)
-                continue
-            number = sent.key[1]
-            self._tally.refuse(
-                sent.place, f"turn {number} of its trajectory is stored with other content"
-            )
-            if self._tally.stopped:
-                break
-        if len(again) == len(self._sent):
-            raise error
-        self._sent.clear()
-        return again
+def _why(sent: _Sent, letter: DeadLetter) -> str:
+    if sent.key is None:
+        return f"what describes the trajectory was refused: {letter.reason}"
+    if letter.error == ConflictError.__name__:
+        return f"turn {sent.key[1]} of its trajectory is stored with other content"
+    return f"turn {sent.key[1]} was refused: {letter.reason}"
 
 
 def take_in(
@@ -172,10 +199,13 @@ def take_in(
     The first SIGINT or SIGTERM ends the reading, and what came before is stored; a second one
     gives up on that. A failure of the database is told to the tally. Raises what `open` raises.
     """
-    try:
-        asyncio.run(_take_in(url, tally, read, end))
-    except asyncio.CancelledError:
-        tally.error = tally.error or "interrupted twice, before all was stored"
+    with Alarms() as alarms:
+        try:
+            asyncio.run(_take_in(url, tally, read, end))
+        except asyncio.CancelledError:
+            tally.error = tally.error or "interrupted twice, before all was stored"
+        if tally.error is None:
+            alarms.tell()
 
 
 async def _take_in(
@@ -213,8 +243,9 @@ async def _take_in(
 def leave(tally: Tally) -> NoReturn:
     """End the command with the exit code of its account."""
     if _must_not_wait(tally):
-        sys.stdout.flush()
-        sys.stderr.flush()
+        with contextlib.suppress(OSError, AttributeError):  # full, or none at all
+            sys.stdout.flush()
+            sys.stderr.flush()
         os._exit(tally.exit_code)
     raise typer.Exit(tally.exit_code)
 

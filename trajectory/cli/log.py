@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from contextlib import aclosing
 from datetime import UTC, datetime
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 from uuid import UUID
 
 import typer
@@ -16,7 +18,7 @@ from trajectory.cli.intake import Intake, leave, take_in
 from trajectory.cli.options import DEFAULT_DB, Db, Json
 from trajectory.cli.progress import watched
 from trajectory.cli.tally import Place, Tally, counted
-from trajectory.errors import InvalidTurnError
+from trajectory.errors import ConfigurationError, InvalidTurnError
 from trajectory.formats.jsonlines import (
     CHUNK_BYTES,
     BadLineError,
@@ -63,7 +65,7 @@ def log(
     if json:
         screen.answer(tally.as_json(trajectory_id=str(fresh.id) if fresh.id else None))
     else:
-        tally.show(f"{counted(tally.turns, 'turn')} stored")
+        tally.show(f"{counted(tally.turns, 'turn')} stored{tally.news()}")
         if fresh.id is not None:
             screen.say(f"new trajectory {fresh.id}")
         if tally.error is not None:
@@ -76,7 +78,13 @@ class _NewTrajectory:
 
     def __init__(self, **fields: Any) -> None:
         # Made now, so that a label that can't be stored is refused before anything is read.
-        self._start = Trajectory(**fields)
+        try:
+            self._start = Trajectory(**fields)
+        except InvalidTurnError as error:
+            told = re.sub(
+                r"Trajectory\.(\w+)", lambda found: f"--{found[1].replace('_', '-')}", str(error)
+            )
+            raise ConfigurationError(told) from None
         self._last_number = 0
         self.begun = False
 
@@ -85,18 +93,24 @@ class _NewTrajectory:
         """Its id, once it was begun."""
         return self._start.id if self.begun else None
 
+    def owns(self, turn: Turn) -> bool:
+        """Say whether a turn belongs to it."""
+        return turn.trajectory_id == self._start.id
+
     def turn(self, fields: dict[str, Any]) -> Turn:
         """Make a turn of it, the next one unless the fields have a number."""
         return Turn(
             **{"turn_number": self._last_number + 1, **fields, "trajectory_id": self._start.id}
         )
 
+    def count(self, turn: Turn) -> None:
+        """Let the next turns be numbered after this one, if it is its own."""
+        if self.owns(turn):
+            self._last_number = max(self._last_number, turn.turn_number)
+
     def with_start(self, turn: Turn) -> tuple[Trajectory | Turn, ...]:
         """Give what must be logged for a turn: the first one brings the start along."""
-        if turn.trajectory_id != self._start.id:
-            return (turn,)
-        self._last_number = max(self._last_number, turn.turn_number)
-        if self.begun:
+        if self.begun or not self.owns(turn):
             return (turn,)
         self.begun = True
         return self._start, turn
@@ -111,31 +125,52 @@ async def _read(source: Input, fresh: _NewTrajectory, tally: Tally, intake: Inta
     with watched("logging", source.size) as progress:
         async with aclosing(pulled(source, partial(source.read, CHUNK_BYTES))) as chunks:
             async for chunk in chunks:
-                for line in splitter.feed(chunk):
-                    await _log_line(line, fresh, tally, intake)
-                    if tally.stopped:
-                        return
+                await _log_lines(splitter.feed(chunk), fresh, tally, intake)
+                if tally.stopped:
+                    return
                 progress(source.position, tally.turns)
-        for line in splitter.end():
-            await _log_line(line, fresh, tally, intake)
+        await _log_lines(splitter.end(), fresh, tally, intake)
 
 
-async def _log_line(line: Line, fresh: _NewTrajectory, tally: Tally, intake: Intake) -> None:
-    place = Place(None, line.number)
+class _Refused(NamedTuple):
+    reason: str
+    gives_up: bool = False
+
+
+async def _log_lines(
+    lines: Iterable[Line], fresh: _NewTrajectory, tally: Tally, intake: Intake
+) -> None:
+    """Log the lines that have come, which are looked up at once, each in its turn."""
+    taken: list[tuple[Place, Turn | _Refused]] = []
+    for line in lines:
+        found = _turn(line, fresh, intake)
+        taken.append((Place(None, line.number), found))
+        if isinstance(found, _Refused) and (found.gives_up or tally.is_strict):
+            break
+    await intake.look_up(
+        found for _, found in taken if isinstance(found, Turn) and not fresh.owns(found)
+    )
+    for place, found in taken:
+        if isinstance(found, Turn):
+            await intake.log(place, *fresh.with_start(found))
+        else:
+            tally.refuse(place, found.reason, gives_up=found.gives_up)
+        if tally.stopped:
+            return
+
+
+def _turn(line: Line, fresh: _NewTrajectory, intake: Intake) -> Turn | _Refused:
     try:
-        turn = _turn(line, fresh)
-    except (BadLineError, InvalidTurnError) as error:
-        tally.refuse(place, str(error))
-        return
+        fields = parse_object(line)
+        turn = fresh.turn(fields) if fields.get("trajectory_id") is None else Turn(**fields)
+    except BadLineError as error:
+        return _Refused(str(error), error.ends_reading)
+    except InvalidTurnError as error:
+        return _Refused(str(error))
     if (reason := intake.too_large(turn)) is not None:
-        tally.refuse(place, reason)
-        return
-    await intake.log(place, *fresh.with_start(turn))
-
-
-def _turn(line: Line, fresh: _NewTrajectory) -> Turn:
-    fields = parse_object(line)
-    return fresh.turn(fields) if fields.get("trajectory_id") is None else Turn(**fields)
+        return _Refused(reason)
+    fresh.count(turn)
+    return turn
 
 
 async def _end(fresh: _NewTrajectory, tally: Tally, intake: Intake) -> None:

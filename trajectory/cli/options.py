@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 DEFAULT_DB = "trajectories.db"
+DB_VARIABLE = "TRAJECTORY_URL"
 
 Db = Annotated[
     str,
     typer.Option(
         "--db",
-        envvar="TRAJECTORY_URL",
+        envvar=DB_VARIABLE,
         metavar="URL",
         help="The database: a URL or the path of a SQLite file.",
     ),
@@ -21,3 +23,13 @@ Db = Annotated[
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object, for programs.")]
 """Whether a program reads the answer. Use it as `json: Json = False`."""
+
+JournalDir = Annotated[
+    Path | None,
+    typer.Option(
+        "--journal-dir",
+        metavar="DIR",
+        help="The journal_dir of the loggers, if they have one; else TRAJECTORY_JOURNAL_DIR.",
+    ),
+]
+"""Where the journals are. Use it as `journal_dir: JournalDir = None`."""

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
+import sys
+from collections.abc import Iterator
 
 import typer
 from rich.console import Console
 from rich.text import Text
 
+from trajectory.errors import TrajectoryError
+
 # C0 and C1 controls, and the marks that reorder text: a terminal would obey them.
 _OBEYED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+
+
+class OutputError(TrajectoryError):
+    """Standard output takes no more."""
 
 
 def visible(text: str) -> str:
@@ -19,8 +28,9 @@ def visible(text: str) -> str:
 
 
 def say(text: str, style: str = "") -> None:
-    """Print one line for a person on stdout."""
-    Console(soft_wrap=True, highlight=False).print(Text(visible(text), style=style))
+    """Print one line for a person on stdout. Raises `OutputError`."""
+    with _to_stdout():
+        Console(soft_wrap=True, highlight=False).print(Text(visible(text), style=style))
 
 
 def note(text: str, style: str = "") -> None:
@@ -35,5 +45,23 @@ def fail(text: str) -> None:
 
 
 def answer(value: object) -> None:
-    """Print one JSON object on one line of stdout, plain ASCII."""
-    typer.echo(json.dumps(value, ensure_ascii=True))
+    """Print one JSON object on one line of stdout, plain ASCII. Raises `OutputError`."""
+    out(json.dumps(value, ensure_ascii=True) + "\n")
+
+
+def out(text: str) -> None:
+    """Print a text as it is on stdout. Raises `OutputError`."""
+    with _to_stdout():
+        typer.echo(text, nl=False)
+
+
+@contextlib.contextmanager
+def _to_stdout() -> Iterator[None]:
+    try:
+        yield
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        raise  # nobody reads any more, and nobody wants to hear of it
+    except OSError as error:
+        raise OutputError(f"the answer could not be written: {error.strerror}") from error

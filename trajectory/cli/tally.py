@@ -41,11 +41,16 @@ class Tally:
     def __init__(
         self, *, strict: bool = False, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self._strict = strict
+        self.is_strict = strict
+        self._given_up = False
         self._clock = clock
         self._began = clock()
         self.trajectories = 0
         self.turns = 0
+        self.new = 0
+        """Turns among them that were not stored before."""
+        self.knows_new = True
+        """Whether the database could be asked what is new."""
         self.messages = 0
         self.tool_calls = 0
         self.refused = 0
@@ -64,8 +69,8 @@ class Tally:
 
     @property
     def stopped(self) -> bool:
-        """Whether a strict reader must read no further."""
-        return self._strict and self.refused > 0
+        """Whether a reader must read no further: it is strict, or nothing good can follow."""
+        return self._given_up or (self.is_strict and self.refused > 0)
 
     @property
     def failed(self) -> bool:
@@ -77,9 +82,10 @@ class Tally:
         """0: all is stored; 1: something is not; 128 + n: ended early by signal n."""
         return 128 + self.signal if self.signal is not None else int(self.failed)
 
-    def refuse(self, place: Place, reason: str) -> None:
-        """Count a line that is not stored, and show why."""
+    def refuse(self, place: Place, reason: str, *, gives_up: bool = False) -> None:
+        """Count a line that is not stored, and show why; `gives_up` if it must be the last."""
         self.refused += 1
+        self._given_up = self._given_up or gives_up
         if len(self._places) < LISTED:
             self._places.append(place)
         if self.refused <= SHOWN:
@@ -88,10 +94,11 @@ class Tally:
         elif self.refused == SHOWN + 1:
             screen.note("further refused lines are counted, not shown", "yellow")
 
-    def note_stored(self, value: Trajectory | Turn) -> None:
+    def note_stored(self, value: Trajectory | Turn, *, is_new: bool = True) -> None:
         """Count a value that has been committed."""
         if isinstance(value, Turn):
             self.turns += 1
+            self.new += is_new
             self.messages += len(value.messages)
             self.tool_calls += len(value.tool_calls)
         else:
@@ -102,6 +109,7 @@ class Tally:
         seconds = self._clock() - self._began
         return {
             "stored": self.turns,
+            "new": self.new if self.knows_new else None,
             **more,
             "refused": self.refused,
             "refused_lines": [_as_json(place) for place in self._places]
@@ -115,13 +123,19 @@ class Tally:
             "turns_per_second": round(self.turns / seconds) if seconds > 0 else 0,
         }
 
+    def news(self) -> str:
+        """Say how much of what is stored is new, where not all of it is."""
+        if not self.knows_new or self.new == self.turns:
+            return ""
+        return f", {self.new:,} of them new" if self.new else ", nothing new"
+
     def show(self, stored: str) -> None:
         """Print the account for a person: `stored` on stdout, what went wrong on stderr."""
         seconds = self._clock() - self._began
         rate = f"{self.turns / seconds:,.0f} turns/s" if seconds > 0 else "at once"
         screen.say(f"{stored} ({seconds:.2f} s, {rate})", "green" if not self.failed else "")
         for what, count in sorted(self.left_out.items()):
-            screen.note(f"not kept: {what} (x {count:,})", "dim")
+            screen.note(f"not kept: {what} ({counted(count, 'time')})", "dim")
         if self.refused:
             screen.note(f"{counted(self.refused, 'line')} refused: {self._listed()}", "bold yellow")
         if self.not_stored:

@@ -25,8 +25,24 @@ _OTHER_ENCODINGS = (
 )
 
 
+_OPENED = (b"[", b"{")
+_ONE_DOCUMENT = {
+    b"[": "begins an array over many lines; one JSON object a line is expected, which "
+    "jq -c '.[]' FILE makes of it",
+    b"{": "begins an object over many lines; one JSON object a line is expected, which "
+    "jq -c . FILE makes of it",
+}
+
+
 class BadLineError(ValueError):
-    """Why a line can't be used, in words that hold none of its content."""
+    """Why a line can't be used, in words that hold none of its content.
+
+    `ends_reading`: the input is something else than JSON Lines, and no line after it is better.
+    """
+
+    def __init__(self, reason: str, *, ends_reading: bool = False) -> None:
+        super().__init__(reason)
+        self.ends_reading = ends_reading
 
 
 class Line(NamedTuple):
@@ -101,6 +117,8 @@ def parse_object(line: Line) -> dict[str, Any]:
     except UnicodeDecodeError as error:
         raise BadLineError(f"is not UTF-8 at byte {error.start + 1}") from None
     except json.JSONDecodeError as error:
+        if line.number == 1 and line.text[:1] in _OPENED and line.text.count(b'"') < 2:
+            raise BadLineError(_ONE_DOCUMENT[line.text[:1]], ends_reading=True) from None
         # `error.msg` is one of the parser's own few sentences; the text is in `error.doc`.
         raise BadLineError(f"is not JSON: {error.msg} at character {error.pos + 1}") from None
     except RecursionError:

@@ -29,7 +29,7 @@ from trajectory.models import Message, Role, ToolCall, Trajectory, TrajectorySta
 
 NAME = "openai-chat"
 
-_ROLES: Mapping[object, Role] = {**{role.value: role for role in Role}, "function": Role.TOOL}
+_ROLES: Mapping[str, Role] = {**{role.value: role for role in Role}, "function": Role.TOOL}
 _INSTRUCTIONS = (Role.SYSTEM, Role.DEVELOPER)
 _ALWAYS_KEPT = frozenset({"messages", "tools", "functions"})
 _MESSAGE_KEYS = frozenset({"role", "content"})
@@ -87,6 +87,8 @@ class OpenAIChat:
                 )
             except (BadLineError, InvalidTurnError) as error:
                 yield Problem(line.number, str(error))
+                if isinstance(error, BadLineError) and error.ends_reading:
+                    return
             except RecursionError:  # parsed just so, but too deep for the steps after it
                 yield Problem(line.number, "nests too deep")
             else:
@@ -121,8 +123,10 @@ class _Conversation:
         }
         self._note_keys("", document, _ALWAYS_KEPT | kept)
         messages = document.get("messages")
-        if not isinstance(messages, list) or not messages:
+        if not isinstance(messages, list):
             raise BadLineError("has no list of `messages`")
+        if not messages:
+            raise BadLineError("has an empty list of `messages`")
         for index, message in enumerate(messages):
             place = f"messages[{index}]"
             if not isinstance(message, dict):
@@ -131,6 +135,9 @@ class _Conversation:
                 self._take(place, message)
             except InvalidTurnError as error:
                 raise BadLineError(f"{place}: {error}") from None
+        if not self._system and not self._exchanges:
+            known = ", ".join(_ROLES)
+            raise BadLineError(f"has no message of a known role; known are {known}")
 
     def _take(self, place: str, message: Mapping[str, Any]) -> None:
         role = message.get("role")

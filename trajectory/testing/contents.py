@@ -19,9 +19,13 @@ from trajectory.testing.samples import (
     trajectories_of,
     turns_of,
 )
-from trajectory.values import INT64_MAX, same_json
+from trajectory.values import INT64_MAX, INT64_MIN, same_json
 
-_JSON: list[Any] = [False, True, 0, 1, "", "null", "[1]", [], {}, [None], [1.0, 1, True], {"": ""}]
+_JSON: list[Any] = [
+    *(False, True, 0, 1, -1, INT64_MAX, INT64_MIN, 0.0, 1.0, -2.0, 1e16, 1e300, 5e-324, 0.1),
+    *("", "null", "1", "1.0", "1e300", "true", "[1]", '"'),
+    *([], {}, [None], [1.0, 1, True], {"": ""}),
+]
 
 
 class ContentConformance(Suite):

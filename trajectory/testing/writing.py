@@ -201,6 +201,54 @@ class WritingConformance(Suite):
             [read] = await turns_of(backend)
             assert len(read.questions) == 3
 
+    async def test_a_late_fact_with_a_position_of_its_own_is_no_difference(self) -> None:
+        """Invariant: whatever position a late fact is given, its turn may come again."""
+        async with self.new_backend() as backend:
+            own = Question(question_text="own", effort_level="low")
+            for sent in (a_turn(), a_turn(questions=[own]), a_turn(questions=[own, own])):
+                late = [a_fact(sent, position=n, question_text=f"late {n}") for n in range(2)]
+                await backend.write(Batch(turns=(sent,)))
+                await backend.write(Batch(facts=(late[1],)))
+                [before] = await turns_of(backend, ids=(sent.trajectory_id,))
+                await backend.write(Batch(turns=(sent,)))
+                await backend.write(Batch(turns=(sent,), facts=(late[1],)))
+                assert await turns_of(backend, ids=(sent.trajectory_id,)) == [before]
+                await backend.write(Batch(turns=(sent,), facts=tuple(late)))
+                [read] = await turns_of(backend, ids=(sent.trajectory_id,))
+                texts = [*["own"] * len(sent.questions), "late 0", "late 1"]
+                assert [question.question_text for question in read.questions] == texts
+                other = a_fact(sent, position=1, question_text="other")
+                with pytest.raises(ConflictError):
+                    await backend.write(Batch(facts=(other,)))
+
+    async def test_a_late_fact_is_the_same_at_the_position_it_was_read_at(self) -> None:
+        async with self.new_backend() as backend:
+            sent = a_turn()
+            await backend.write(Batch(turns=(sent,), facts=(a_fact(sent, position=3),)))
+            [read] = await turns_of(backend)
+            [question] = read.questions
+            await backend.write(Batch(facts=(a_fact(sent, position=question.position),)))
+            assert await turns_of(backend) == [read]
+
+    async def test_findings_without_a_position_take_the_free_ones(self) -> None:
+        async with self.new_backend() as backend:
+            own = [
+                Question(question_text=str(n), effort_level="low", position=position)
+                for n, position in enumerate([1, None, 0, None, 5, None])
+            ]
+            broken = [
+                Violation(preference_name=str(n), severity="minor", position=position)
+                for n, position in enumerate([None, 0])
+            ]
+            sent = a_turn(questions=own, violations=broken)
+            for _ in range(2):
+                await backend.write(Batch(turns=(sent,)))
+                [read] = await turns_of(backend)
+                assert [question.question_text for question in read.questions] == [*"201354"]
+                assert [violation.preference_name for violation in read.violations] == ["1", "0"]
+            await backend.write(Batch(turns=(read,)))
+            assert await turns_of(backend) == [read]
+
     async def test_facts_join_their_turn_in_order(self) -> None:
         async with self.new_backend() as backend:
             sent = a_turn(questions=[Question(question_text="own", effort_level="low")])

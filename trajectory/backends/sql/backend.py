@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 from collections.abc import AsyncIterator, Sequence
 from typing import Any, Self
@@ -22,17 +21,20 @@ from trajectory.backends.sql.translate import (
     is_unique_violation,
     translated,
 )
-from trajectory.backends.sql.transports import SqliteTransport, transport
+from trajectory.backends.sql.transports import SqliteTransport, Transport, transport
 from trajectory.backends.sql.urls import identity, normalise, require_driver
-from trajectory.backends.sql.writing import CHUNK, KnownIds, Steps, Written, write_steps
+from trajectory.backends.sql.writing import CHUNK, KnownIds, Steps, Written, is_large, write_steps
 from trajectory.errors import BackendError
+from trajectory.merge import warn_of_differing
 from trajectory.models import Trajectory, Turn
 from trajectory.query import TrajectoryQuery, TurnQuery
 
-_log = logging.getLogger(__name__)
-
 _TRIES = 5
 """How often a batch is written again when others take its keys between a look and an insert."""
+
+
+_of_parents: list[Transport] = []
+"""Held for ever: to collect a connection would close it, under the parent that uses it."""
 
 
 class SqlBackend:
@@ -53,10 +55,11 @@ class SqlBackend:
         self._statements = Statements(self._transport.dialect)
         self._reader = Reader(self._transport, self._where)
         self._known = KnownIds()
-        self._opening = asyncio.Lock()
-        self._writing = asyncio.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._is_open = False
+        self._take_locks()
         self._wal = False
+        self._syncs_commits = False
         self.merge_conflicts = 0
 
     @classmethod
@@ -75,14 +78,17 @@ class SqlBackend:
             return Capabilities(survives=Survives.POWER_LOSS, identity=where)
         if self._transport.path is None:
             return Capabilities(survives=Survives.NOTHING)
-        survives = Survives.PROCESS_CRASH if self._wal else Survives.POWER_LOSS
+        lazy = self._wal and not self._syncs_commits
+        survives = Survives.PROCESS_CRASH if lazy else Survives.POWER_LOSS
         return Capabilities(survives=survives, identity=os.path.realpath(self._transport.path))
 
     async def open(self) -> None:
         """Connect, and check the schema; a new SQLite file gets it."""
+        self._join_loop()
         async with self._opening:
             if self._is_open:
                 return
+            self._syncs_commits = False
             try:
                 with translated(self._where):
                     await self._transport.connect()
@@ -91,6 +97,17 @@ class SqlBackend:
                 await self._transport.close()
                 raise
             self._is_open = True
+
+    async def survive_power_loss(self) -> None:
+        """From now on, a batch outlives a power loss once `write` has returned. Call it while open.
+
+        In WAL mode SQLite leaves the sync for later, which makes a commit several times cheaper.
+        """
+        self._require_open()
+        if isinstance(self._transport, SqliteTransport):
+            with translated(self._where):
+                await self._transport.sync_commits()
+            self._syncs_commits = True
 
     def _prepare(self, connection: sa.Connection) -> None:
         if isinstance(self._transport, SqliteTransport):
@@ -105,26 +122,24 @@ class SqlBackend:
         """Store a batch: all or nothing, idempotent by key."""
         self._require_open()
         async with self._writing:
+            self._require_open()  # it may have been closed meanwhile
             with translated(self._where):
                 written = await self._write(batch)
         self._known.add(written.trajectories)
         for id_, names in written.differing:
             self.merge_conflicts += len(names)
-            _log.warning(
-                "trajectory %s: a second, different value for %s was not stored",
-                id_,
-                ", ".join(names),
-            )
+            warn_of_differing(id_, names)
 
     async def _write(self, batch: Batch) -> Written:
         careful = False
+        large = self._transport.on_loop and is_large(batch)
         for _try in range(_TRIES):
 
             def steps(careful: bool = careful) -> Steps[Written]:  # noqa: FBT001
                 return write_steps(self._statements, batch, self._known, careful=careful)
 
             try:
-                return await self._transport.transact(steps)
+                return await self._transport.transact(steps, large=large)
             except Exception as error:
                 if is_foreign_key_violation(error):
                     self._known.forget()  # somebody deleted a trajectory; write it again
@@ -157,22 +172,61 @@ class SqlBackend:
                 return len(rows)
 
             async with self._writing:
+                self._require_open()
                 with translated(self._where):
                     deleted += await self._transport.transact(steps)
             self._known.forget()
         return deleted
 
     async def close(self) -> None:
-        """Let go of all connections. Safe twice; `open` may follow, in another event loop too."""
-        self._is_open = False
+        """Let go of all connections, once what is being written is done.
+
+        Safe twice, and while another task opens or writes; `open` may follow, in another event loop
+        too.
+        """
+        if self._is_open and self._loop_is_over():
+            self._transport.leave_loop()
+            self._is_open = False
+        self._join_loop()
+        async with self._opening:
+            self._is_open = False
+            self._known.forget()
+            async with self._writing:
+                await self._transport.close()
+
+    def forget(self) -> None:
+        """In a forked child: leave the parent's connections alone; `open` makes others."""
+        _of_parents.append(self._transport)
+        self._transport = transport(self._url)
+        self._reader = Reader(self._transport, self._where)
         self._known.forget()
-        # A lock belongs to the event loop in which it was first waited for.
-        self._opening, self._writing = asyncio.Lock(), asyncio.Lock()
-        await self._transport.close()
+        self._take_locks()
+        self._is_open = False
 
     def _require_open(self) -> None:
         if not self._is_open:
             raise BackendError(f"{self._where}: not open; call open() first")
+        self._join_loop()
+
+    def _join_loop(self) -> None:
+        """Make sure that the running event loop is the one that this backend belongs to."""
+        running = asyncio._get_running_loop()  # noqa: SLF001 - None where there is none
+        if running is None or running is self._loop:
+            return
+        if self._is_open and not (self._loop_is_over() and self._transport.leave_loop()):
+            raise BackendError(
+                f"{self._where}: a backend belongs to the event loop in which it was opened, and "
+                f"this is another; close() it there and open() it here, or make one for each"
+            )
+        self._loop = running
+        self._take_locks()
+
+    def _loop_is_over(self) -> bool:
+        return self._loop is None or self._loop.is_closed()
+
+    def _take_locks(self) -> None:
+        # A lock belongs to the event loop in which it was first waited for.
+        self._opening, self._writing = asyncio.Lock(), asyncio.Lock()
 
 
 def _is_unfinished(connection: sa.Connection) -> bool:

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool
 
+from trajectory.backends.sql.standing import PLACE, place
 from trajectory.backends.sql.types import dump_json
 from trajectory.backends.sql.urls import MEMORY, connect_arguments
 from trajectory.errors import ConfigurationError
@@ -108,6 +109,7 @@ def postgresql(url: sa.URL, connections: int) -> AsyncEngine:
         hide_parameters=True,
         json_serializer=dump_json,
         connect_args={"command_timeout": COMMAND_TIMEOUT_S, "timeout": 10, **arguments},
+        execution_options={PLACE: place(url)},
     )
     sa.event.listen(engine.sync_engine, "checkout", _refuse_closed)
     return engine

@@ -24,8 +24,8 @@ from trajectory.backends.sql.standing import (
     WRITERS,
     Standing,
     look,
-    place,
     problem,
+    where,
 )
 from trajectory.errors import BackendError, SchemaError
 
@@ -88,7 +88,7 @@ def run_online(
             if to_head and found.usable:
                 return
             if to_head and not stamps and found.standing not in _UPGRADABLE:
-                raise SchemaError(problem(found, place(connection.engine.url)))
+                raise SchemaError(problem(found, where(connection)))
             broken = orphans(connection)
             _run(environment)
             if steps and orphans(connection) > broken:
@@ -169,6 +169,6 @@ def _verify(connection: sa.Connection, expected: frozenset[str]) -> None:
     stored = look(connection).revision
     if stored != (", ".join(sorted(expected)) or None):
         raise SchemaError(
-            f"the migration reported success, but {place(connection.engine.url)} is at revision "
+            f"the migration reported success, but {where(connection)} is at revision "
             f"{stored or 'none'}; run it again, on a connection of its own"
         )

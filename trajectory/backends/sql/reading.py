@@ -20,11 +20,21 @@ from trajectory.models import Trajectory, Turn
 from trajectory.query import TrajectoryQuery, TurnQuery
 
 PAGE = 500
-"""Rows in memory at a time."""
+"""Rows in a page, at most."""
+
+_FIRST_PAGE = 64
+_PAGE_BYTES = 8 * 1024 * 1024
+"""About what a page may take in memory; the next one is made shorter or longer accordingly."""
+
+_ROW_BYTES = 512
+"""What a row takes beside its text and JSON."""
+
+_SLICE = 200
+"""Rows that are taken from a driver before others on the event loop have their turn."""
 
 _Conditions = list[sa.ColumnElement[bool]]
-_Page = tuple[Sequence[Any], dict[str, Any]]
-"""Rows, and by the field of `Turn` the rows of their children."""
+_Children = dict[str, list[Any]]
+"""By the field of `Turn` the rows of a page's children."""
 
 
 class Reader:
@@ -38,42 +48,32 @@ class Reader:
     async def trajectories(self, query: TrajectoryQuery) -> AsyncIterator[Trajectory]:
         """Stream trajectories in the query's order."""
         table = TRAJECTORIES
-        order = (table.c.created_at, table.c.id)
         conditions = _conditions(query, table.c.id, table.c.created_at, self._dialect)
-        left = query.limit
-        after: Any = query.after
-        while left is None or left > 0:
-            size = PAGE if left is None else min(PAGE, left)
-            statement = sa.select(table).where(*conditions)
-            statement = _page(statement, order, after, size, descending=query.descending)
+        pages = _Pages(table, (table.c.created_at, table.c.id), conditions, query)
+        while (statement := pages.statement()) is not None:
             rows, _ = await self._fetch(statement)
-            for row in rows:
-                yield as_trajectory(row)
-            if len(rows) < size:
-                return
-            left = None if left is None else left - size
-            after = (rows[-1]["created_at"], rows[-1]["id"])
+            # In a thread: a page may take long to make.
+            made, size = await asyncio.to_thread(_as_trajectories, rows)
+            pages.read(rows, size)
+            for each in made:
+                yield each
 
     async def turns(self, query: TurnQuery) -> AsyncIterator[Turn]:
         """Stream turns, each with its children and all its facts, in the query's order."""
-        order = (TURNS.c.trajectory_id, TURNS.c.turn_number)
-        conditions = _conditions(query, TURNS.c.trajectory_id, TURNS.c.created_at, self._dialect)
-        left = query.limit
-        after: Any = query.after
-        while left is None or left > 0:
-            size = PAGE if left is None else min(PAGE, left)
-            statement = sa.select(TURNS).where(*conditions)
-            statement = _page(statement, order, after, size, descending=query.descending)
+        table = TURNS
+        conditions = _conditions(query, table.c.trajectory_id, table.c.created_at, self._dialect)
+        order = (table.c.trajectory_id, table.c.turn_number)
+        pages = _Pages(table, order, conditions, query)
+        while (statement := pages.statement()) is not None:
             rows, children = await self._fetch(statement, conditions)
-            turns = as_turns(rows, children)
-            for turn in turns:
-                yield turn
-            if len(rows) < size:
-                return
-            left = None if left is None else left - size
-            after = turns[-1].key
+            made, size = await asyncio.to_thread(_as_turns, rows, children)
+            pages.read(rows, size)
+            for each in made:
+                yield each
 
-    async def _fetch(self, page: sa.Select[Any], conditions: _Conditions | None = None) -> _Page:
+    async def _fetch(
+        self, page: sa.Select[Any], conditions: _Conditions | None = None
+    ) -> tuple[list[Any], _Children]:
         """Fetch a page, and what belongs to its turns where the query's filters are given."""
         if self._transport.read_lock is None:
             return await self._read(page, conditions)
@@ -88,9 +88,11 @@ class Reader:
                     await asyncio.wait({reading})
             raise
 
-    async def _read(self, page: sa.Select[Any], conditions: _Conditions | None) -> _Page:
+    async def _read(
+        self, page: sa.Select[Any], conditions: _Conditions | None
+    ) -> tuple[list[Any], _Children]:
         async with self._snapshot() as connection:
-            rows = (await connection.execute(page)).mappings().all()
+            rows = await _rows(connection, page)
             if not rows or conditions is None:
                 return rows, {}
             return rows, await _children(connection, rows, conditions)
@@ -114,9 +116,90 @@ class Reader:
                 lock.release()
 
 
-async def _children(
-    connection: AsyncConnection, rows: Any, conditions: _Conditions
-) -> dict[str, Any]:
+class _Pages:
+    """Cuts what a query reads into pages, none of which takes too much memory."""
+
+    def __init__(
+        self,
+        table: sa.Table,
+        order: tuple[sa.Column[Any], ...],
+        conditions: _Conditions,
+        query: TurnQuery | TrajectoryQuery,
+    ) -> None:
+        self._select = sa.select(table).where(*conditions)
+        self._order = order
+        self._descending = query.descending
+        self._after: tuple[Any, ...] | None = query.after
+        self._left = query.limit
+        self._size = _FIRST_PAGE
+        self._asked = 0
+        self._done = query.limit == 0
+
+    def statement(self) -> sa.Select[Any] | None:
+        """Give the SELECT of the next page; None after the last."""
+        if self._done:
+            return None
+        self._asked = self._size if self._left is None else min(self._size, self._left)
+        return _page(
+            self._select, self._order, self._after, self._asked, descending=self._descending
+        )
+
+    def read(self, rows: Sequence[Any], size: int) -> None:
+        """Note the rows of a page, and how many bytes it took with all that belongs to it."""
+        if self._left is not None:
+            self._left -= len(rows)
+        self._done = len(rows) < self._asked or self._left == 0
+        if not self._done:
+            self._after = tuple(rows[-1][column.name] for column in self._order)
+            fitting = len(rows) * _PAGE_BYTES // size
+            self._size = max(1, min(PAGE, 4 * self._size, fitting))
+
+
+def _as_trajectories(rows: list[Any]) -> tuple[list[Trajectory], int]:
+    return [as_trajectory(row) for row in rows], _bytes(rows)
+
+
+def _as_turns(rows: list[Any], children: _Children) -> tuple[list[Turn], int]:
+    return as_turns(rows, children), sum(map(_bytes, children.values()), _bytes(rows))
+
+
+def _bytes(rows: list[dict[str, Any]]) -> int:
+    """Estimate what rows take in memory."""
+    size = _ROW_BYTES * len(rows)
+    for row in rows:
+        for value in row.values():
+            kind = type(value)
+            if kind is str:
+                size += len(value)
+            elif kind is dict or kind is list:
+                size += _json_bytes(value)
+    return size
+
+
+def _json_bytes(value: Any) -> int:
+    """Estimate what JSON takes; the first member of a list stands for the others."""
+    if isinstance(value, str):
+        return len(value)
+    if isinstance(value, dict):
+        return 16 * len(value) + sum(map(_json_bytes, value.values()))
+    if isinstance(value, list) and value:
+        return len(value) * (16 + _json_bytes(value[0]))
+    return 0
+
+
+async def _rows(connection: AsyncConnection, statement: sa.Select[Any]) -> list[dict[str, Any]]:
+    """Execute a statement, and take its rows slice by slice."""
+    result = await connection.execute(statement)
+    names = tuple(result.keys())
+    rows: list[dict[str, Any]] = []
+    while part := result.fetchmany(_SLICE):
+        # Plain dicts: SQLAlchemy's mappings take longer to make and to read.
+        rows += [dict(zip(names, row, strict=True)) for row in part]
+        await asyncio.sleep(0)
+    return rows
+
+
+async def _children(connection: AsyncConnection, rows: Any, conditions: _Conditions) -> _Children:
     """Read what belongs to a page of turns: by the range of its keys, and the query's filters."""
     keys = sorted((row["trajectory_id"], row["turn_number"]) for row in (rows[0], rows[-1]))
     children = {}
@@ -132,7 +215,7 @@ async def _children(
             .where(key >= _literal(keys[0]), key <= _literal(keys[-1]), *conditions)
             .order_by(*table.primary_key)
         )
-        children[name] = (await connection.execute(statement)).mappings().all()
+        children[name] = await _rows(connection, statement)
     return children
 
 

@@ -17,8 +17,8 @@ from trajectory.backends.sql.statements import (
     TRAJECTORIES,
     TURNS,
     VIOLATIONS,
-    Insert,
     Row,
+    Statement,
     Statements,
 )
 from trajectory.errors import TurnKey
@@ -56,7 +56,7 @@ _MODELS: Mapping[str, Any] = {
 class Rows(NamedTuple):
     """Rows for one INSERT."""
 
-    insert: Insert
+    insert: Statement
     rows: list[Row]
 
 

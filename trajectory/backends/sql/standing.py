@@ -31,6 +31,9 @@ TABLES: Final = (
 )
 """The tables of the models, parents first. Kept here so that a look needs no ORM."""
 
+PLACE: Final = "trajectory_place"
+"""The execution option of an engine with the name of its database, for messages."""
+
 VERSION = sa.table(VERSION_TABLE, sa.column("version_num", sa.String))
 
 WRITERS = sa.Table(
@@ -58,6 +61,8 @@ class Standing(StrEnum):
     """Our tables are there, but no revision says what they look like."""
     UNKNOWN = "unknown"
     """The revision is none of ours."""
+    READ_ONLY = "read-only"
+    """The schema can be used, but not written to by this role, or on this server."""
 
 
 class Schema(NamedTuple):
@@ -75,11 +80,15 @@ class Schema(NamedTuple):
         return self.standing in (Standing.CURRENT, Standing.NEWER)
 
 
-def look(connection: sa.Connection) -> Schema:
-    """Say what the schema of a connection's database is at. Leaves no transaction behind."""
+def look(connection: sa.Connection, *, writing: bool = False) -> Schema:
+    """Say what the schema of a connection's database is at. Leaves no transaction behind.
+
+    With `writing`, a schema that can be used is `READ_ONLY` where the connection may not write.
+    """
     began = not connection.in_transaction()
     try:
-        # One statement, so one snapshot: a deploy that commits meanwhile shows whole or not at all.
+        # Statement by statement, so of a deploy that commits meanwhile a part may be seen: at worst
+        # the schema seems to be missing or incompatible, and the next look tells better.
         names = set(sa.inspect(connection).get_table_names())
         revisions: list[str] = []
         oldest = None
@@ -87,12 +96,29 @@ def look(connection: sa.Connection) -> Schema:
             revisions = list(connection.execute(sa.select(VERSION.c.version_num)).scalars())
         if WRITERS.name in names:
             oldest = connection.execute(sa.select(WRITERS.c.oldest_writer)).scalar()
+        revision = ", ".join(sorted(revisions)) or None
+        found = standing(revision, oldest, ours=bool(names & set(TABLES)))
+        schema = Schema(revision, HEAD, found)
+        if writing and schema.usable and not _may_write(connection):
+            return schema._replace(standing=Standing.READ_ONLY)
+        return schema
     finally:
         if began:
             connection.rollback()
-    revision = ", ".join(sorted(revisions)) or None
-    ours = bool(names & set(TABLES))
-    return Schema(revision, HEAD, standing(revision, oldest, ours=ours))
+
+
+def _may_write(connection: sa.Connection) -> bool:
+    """Say whether a role may write to all tables, and the server takes writes at all."""
+    if connection.dialect.name != "postgresql":
+        return True
+    # To lock a row for a merge needs UPDATE.
+    rights = [
+        sa.func.has_table_privilege(connection.dialect.identifier_preparer.quote(name), right)
+        for name in TABLES
+        for right in ("SELECT", "INSERT", "UPDATE")
+    ]
+    takes_writes = sa.func.current_setting("transaction_read_only") == "off"
+    return bool(connection.execute(sa.select(sa.and_(takes_writes, *rights))).scalar())
 
 
 def standing(revision: str | None, oldest_writer: int | None, *, ours: bool) -> Standing:
@@ -116,8 +142,18 @@ def check_sync(connection: sa.Connection) -> Schema:
     """
     found = look(connection)
     if not found.usable:
-        raise SchemaError(problem(found, place(connection.engine.url)))
+        raise SchemaError(problem(found, where(connection)))
     return found
+
+
+def where(connection: sa.Connection) -> str:
+    """Name the database of a connection as `place` does.
+
+    The URL of an engine has lost what became an argument of the driver, as `search_path` does; who
+    makes an engine of such a URL says in the option `PLACE` how it was.
+    """
+    given: str | None = connection.get_execution_options().get(PLACE)
+    return given or place(connection.engine.url)
 
 
 def place(url: sa.URL) -> str:
@@ -129,10 +165,12 @@ def place(url: sa.URL) -> str:
     return plain.render_as_string(hide_password=True)
 
 
-def problem(found: Schema, where: str) -> str:
+def problem(found: Schema, named: str) -> str:
     """Say why a schema can't be used, and what to do."""
-    told = f"{where} is at revision {found.revision or 'none'}, this version needs {found.needed}"
-    run = f"run `trajectory db upgrade --db {shlex.quote(where)}`"
+    told = f"{named} is at revision {found.revision or 'none'}, this version needs {found.needed}"
+    run = f"run `trajectory db upgrade --db {shlex.quote(named)}`"
+    if "***" in named:
+        run = "run `trajectory db upgrade --db URL` with your URL, which has the password"
     newer = "upgrade this program: `pip install --upgrade trajectory-log`"
     return {
         Standing.MISSING: f"{told}: the schema is missing; {run}",
@@ -145,5 +183,10 @@ def problem(found: Schema, where: str) -> str:
         Standing.FOREIGN: (
             f"{told}: tables with our names are there, made by something else than our migrations; "
             f"rename or drop them, then {run}"
+        ),
+        Standing.READ_ONLY: (
+            f"{told}, but nothing may be written there: as the owner of the tables, GRANT SELECT, "
+            f"INSERT, UPDATE, DELETE ON {', '.join(TABLES)} TO the role of the URL; if the server "
+            f"is a standby, name the primary"
         ),
     }[found.standing]

@@ -29,7 +29,7 @@ Processor = Callable[[Any], Any]
 _Key = TypeVar("_Key", UUID, TurnKey)
 
 
-class Insert(NamedTuple):
+class Statement(NamedTuple):
     """An INSERT, or an UPDATE, of some columns of a table."""
 
     text: str
@@ -106,13 +106,13 @@ class Statements:
 
     def __init__(self, dialect: sa.Dialect) -> None:
         self._dialect = dialect
-        self._inserts: dict[tuple[str, frozenset[str]], Insert] = {}
-        self._updates: dict[frozenset[str], Insert] = {}
+        self._inserts: dict[tuple[str, frozenset[str]], Statement] = {}
+        self._updates: dict[frozenset[str], Statement] = {}
         self._selects: dict[tuple[str, str, int], _Compiled] = {}
         self.compiled = 0
         """How many statements were compiled; at rest it doesn't grow."""
 
-    def insert(self, table: sa.Table, columns: frozenset[str]) -> Insert:
+    def insert(self, table: sa.Table, columns: frozenset[str]) -> Statement:
         """Give the INSERT of some columns; its `columns` has their order."""
         key = (table.name, columns)
         found = self._inserts.get(key)
@@ -122,7 +122,7 @@ class Statements:
             found = self._inserts[key] = self._compile(statement, table)
         return found
 
-    def update_trajectory(self, changed: frozenset[str]) -> Insert:
+    def update_trajectory(self, changed: frozenset[str]) -> Statement:
         """Give the UPDATE of some columns of a trajectory; its id is the last parameter."""
         found = self._updates.get(changed)
         if found is None:
@@ -133,13 +133,13 @@ class Statements:
             found = self._updates[changed] = self._compile(statement, table)
         return found
 
-    def _compile(self, statement: Any, table: sa.Table) -> Insert:
+    def _compile(self, statement: Any, table: sa.Table) -> Statement:
         compiled = statement.compile(dialect=self._dialect)
         self.compiled += 1
         columns = tuple(name if name != "key" else "id" for name in compiled.positiontup)
         processors = self._processors(table, columns, binding=True)
         filled = table.name if compiled.isinsert else None
-        return Insert(str(compiled), columns, processors, filled)
+        return Statement(str(compiled), columns, processors, filled)
 
     def _processors(
         self, table: sa.Table, columns: Iterable[str], *, binding: bool

@@ -45,6 +45,10 @@ _AWAY = {
 _ADVICE = {
     "28": "check the user and password in the URL",
     "3D": "create the database first, or check its name in the URL",
+    "42501": (
+        "as the owner of the tables, GRANT its role SELECT on all of them, and INSERT, UPDATE and "
+        "DELETE on those it writes to"
+    ),
     "42": "run `trajectory db check`",
     "SQLITE_READONLY": "make the file and its folder writable",
     "SQLITE_CANTOPEN": "check the path and its permissions",

@@ -8,20 +8,25 @@ from __future__ import annotations
 import asyncio
 import os
 import sqlite3
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from trajectory.backends.sql import engine as engines
+from trajectory.backends.sql.statements import Row
 from trajectory.backends.sql.urls import check_files
-from trajectory.backends.sql.writing import Do, Steps
+from trajectory.backends.sql.writing import Do, Step, Steps
 from trajectory.errors import BackendError, TrajectoryError
 
 COPY_ROWS = 20
 """From so many rows on Postgres gets them by COPY: 1.5 times faster at 100, no faster at 10."""
+
+_SLICE_BYTES = 256 * 1024
+_SLICE_ROWS = 200
+"""How much of a large batch the driver encodes before others on the event loop have their turn."""
 
 _T = TypeVar("_T")
 
@@ -32,6 +37,8 @@ class SqliteTransport:
     One connection writes. Readers of a file have connections of their own; in memory, where each
     connection would be another database, they share the writer's, one transaction at a time.
     """
+
+    on_loop = False
 
     def __init__(self, url: sa.URL) -> None:
         # Absolute, as it is to the engines: the program may change its folder later.
@@ -53,6 +60,18 @@ class SqliteTransport:
             self._connection = await self._writers.connect()
             self._file = _File(self.path)
 
+    async def sync_commits(self) -> None:
+        """Make each commit wait for the disk, where WAL mode would leave that for later."""
+        if self._connection is not None:
+            raw: Any = (await self._connection.get_raw_connection()).driver_connection
+            await (await raw.execute("PRAGMA synchronous = FULL")).close()
+
+    def leave_loop(self) -> bool:
+        """Say whether this can go on after its event loop: each connection has a thread, so yes."""
+        if self.read_lock is not None:
+            self.read_lock = asyncio.Lock()
+        return True
+
     async def migrate(self, work: Callable[[sa.Connection], Any]) -> None:
         """Run work on the schema, on the connection that writes."""
         if self._connection is not None:
@@ -61,7 +80,7 @@ class SqliteTransport:
             async with self._writers.connect() as connection:
                 await connection.run_sync(work)
 
-    async def transact(self, make: Callable[[], Steps[_T]]) -> _T:
+    async def transact(self, make: Callable[[], Steps[_T]], *, large: bool = False) -> _T:  # noqa: ARG002
         """Run steps in one hop: BEGIN IMMEDIATE, all statements, COMMIT.
 
         Nothing can interrupt a hop, so a cancelled caller leaves no open transaction, and a hop
@@ -151,6 +170,7 @@ class PostgresTransport:
     """A Postgres server, through asyncpg. Readers never take the connection that writes."""
 
     read_lock = None
+    on_loop = True
 
     def __init__(self, url: sa.URL) -> None:
         self._url = url
@@ -164,18 +184,27 @@ class PostgresTransport:
         async with self._writers.connect():
             pass
 
+    def leave_loop(self) -> bool:
+        """Say whether this can go on after its event loop: connections belong to it, so no."""
+        for engine in (self._writers, self.readers):
+            engine.sync_engine.dispose(close=False)  # to close them would need the loop
+        return False
+
     async def migrate(self, work: Callable[[sa.Connection], Any]) -> None:
         """Run work on the schema."""
         async with self._writers.connect() as connection:
             await connection.run_sync(work)
 
-    async def transact(self, make: Callable[[], Steps[_T]]) -> _T:
-        """Run steps in a transaction. A connection whose state is unknown is thrown away."""
+    async def transact(self, make: Callable[[], Steps[_T]], *, large: bool = False) -> _T:
+        """Run steps in a transaction. A connection whose state is unknown is thrown away.
+
+        Steps that handle much data (`large`) make it in a thread, and it is sent bit by bit.
+        """
         async with self._writers.connect() as connection:
             raw: Any = (await connection.get_raw_connection()).driver_connection
             try:
                 async with raw.transaction():
-                    return await _run(raw, make())
+                    return await (_run_large if large else _run)(raw, make())
             except BaseException as error:
                 if not _still_sound(raw, error):
                     raw.terminate()
@@ -196,16 +225,62 @@ async def _run(raw: Any, steps: Steps[_T]) -> _T:
         except StopIteration as finished:
             result: _T = finished.value
             return result
-        if isinstance(step, Do):
-            if step.statement.table is not None and len(step.rows) >= COPY_ROWS:
-                await raw.copy_records_to_table(
-                    step.statement.table, columns=step.statement.columns, records=step.rows
-                )
-            else:
-                await raw.executemany(step.statement.text, step.rows)
-            answer = None
-        else:
+        if not isinstance(step, Do):
             answer = await raw.fetch(step.text, *step.parameters)
+            continue
+        if step.statement.table is not None and len(step.rows) >= COPY_ROWS:
+            await raw.copy_records_to_table(
+                step.statement.table, columns=step.statement.columns, records=step.rows
+            )
+        else:
+            await raw.executemany(step.statement.text, step.rows)
+        answer = None
+
+
+async def _run_large(raw: Any, steps: Steps[_T]) -> _T:
+    """Do what `_run` does, without holding the event loop up."""
+    answer: Any = None
+    while True:
+        step = await asyncio.to_thread(_advance, steps, answer)
+        if isinstance(step, _Finished):
+            result: _T = step.value
+            return result
+        if not isinstance(step, Do):
+            answer = await raw.fetch(step.text, *step.parameters)
+            continue
+        if step.statement.table is not None:
+            await raw.copy_records_to_table(
+                step.statement.table, columns=step.statement.columns, records=_slowly(step.rows)
+            )
+        else:
+            for row in step.rows:
+                await raw.execute(step.statement.text, *row)
+        answer = None
+
+
+class _Finished(NamedTuple):
+    """What steps returned. A StopIteration can't leave a thread."""
+
+    value: Any
+
+
+def _advance(steps: Steps[Any], answer: Any) -> Step | _Finished:
+    try:
+        return steps.send(answer)
+    except StopIteration as finished:
+        return _Finished(finished.value)
+
+
+async def _slowly(rows: Sequence[Row]) -> AsyncIterator[Row]:
+    """Give rows; the driver, which encodes them at once, pauses between slices."""
+    size = count = 0
+    for row in rows:
+        yield row
+        count += 1
+        size += sum(len(value) for value in row if isinstance(value, str))
+        if size >= _SLICE_BYTES or count >= _SLICE_ROWS:
+            size = count = 0
+            await asyncio.sleep(0)
 
 
 def _still_sound(raw: Any, error: BaseException) -> bool:
@@ -215,8 +290,9 @@ def _still_sound(raw: Any, error: BaseException) -> bool:
 
 
 Transport = SqliteTransport | PostgresTransport
-"""One database: `connect`, `migrate`, `transact`, `close`, and an engine for readers.
+"""One database: `connect`, `leave_loop`, `migrate`, `transact`, `close`, and an engine for readers.
 
+`on_loop` says that `transact` makes rows on the event loop, but for those of a large batch.
 `read_lock` is held for each transaction of a reader where readers share the writer's connection.
 """
 

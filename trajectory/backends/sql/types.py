@@ -8,9 +8,29 @@ from datetime import UTC, datetime
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import sqlite
 from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.ext.compiler import compiles
 
-JSON_VALUE = sa.JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")
+
+class _JsonText(sqlite.JSON):
+    """JSON on SQLite, in a column declared as text.
+
+    Of the type `JSON`, SQLite only knows that it isn't text: it would store the text `1.0` as a
+    number, and a whole one as an integer.
+    """
+
+
+@compiles(_JsonText, "sqlite")
+def _declared(_type: _JsonText, _compiler: Any, **_options: Any) -> str:
+    return "TEXT"
+
+
+JSON_VALUE = (
+    sa.JSON(none_as_null=True)
+    .with_variant(JSONB(none_as_null=True), "postgresql")
+    .with_variant(_JsonText(none_as_null=True), "sqlite")
+)
 """JSON; binary on Postgres, so that it can be searched and indexed."""
 
 

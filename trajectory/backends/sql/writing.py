@@ -27,19 +27,28 @@ from trajectory.backends.sql.rows import (
     trajectory_rows,
     turn_rows,
 )
-from trajectory.backends.sql.statements import TURNS, Insert, Row, Select, Statements
-from trajectory.errors import BatchRejectedError, ConflictError, TurnKey
+from trajectory.backends.sql.statements import TURNS, Row, Select, Statement, Statements
+from trajectory.door import Value
+from trajectory.errors import ConflictError, TurnKey
 from trajectory.merge import (
     bare_trajectory,
     ended_trajectory,
     merge_trajectory,
-    same_finding,
+    orphan,
     same_turn,
+    with_fact,
 )
-from trajectory.models import Fact, Question, Trajectory, Turn, in_order, numbered
+from trajectory.models import Fact, Question, Trajectory, Turn, Violation
+from trajectory.values import FrozenDict, FrozenList
 
 CHUNK = 500
 """Keys in one SELECT; databases limit the parameters of a statement."""
+
+_SIZED = frozenset({*CHILD_TABLES, "metadata", "error"})
+_CONTAINERS = frozenset({FrozenDict, FrozenList, Question, Violation})
+
+LARGE = 256 * 1024
+"""From so many bytes on, making a batch's rows takes milliseconds."""
 
 _T = TypeVar("_T")
 
@@ -47,7 +56,7 @@ _T = TypeVar("_T")
 class Do(NamedTuple):
     """Run a statement for each row; nothing is sent back."""
 
-    statement: Insert
+    statement: Statement
     rows: Sequence[Row]
 
 
@@ -88,6 +97,34 @@ class Written:
     differing: list[tuple[UUID, tuple[str, ...]]] = field(default_factory=list)
 
 
+def is_large(batch: Batch) -> bool:
+    """Say whether a batch is larger than `LARGE`, roughly, and without a look at all of it."""
+    size = 0
+    values: list[Any] = [*batch.starts, *batch.facts, *batch.ends]
+    for turn in batch.turns:
+        size += 256 + len(turn.prompt) + len(turn.response)
+        given = turn.__pydantic_fields_set__
+        if not _SIZED.isdisjoint(given):
+            values += [getattr(turn, name) for name in _SIZED & given]
+    while size < LARGE and values:
+        value = values.pop()
+        size += 16
+        if isinstance(value, str):
+            size += len(value)
+        elif isinstance(value, Value):
+            for each in value.__dict__.values():
+                if each.__class__ is str:
+                    size += len(each)
+                elif each.__class__ in _CONTAINERS:
+                    values.append(each)
+        elif isinstance(value, dict):
+            size += 16 * len(value)
+            values += value.values()
+        elif isinstance(value, list | tuple):
+            values += value
+    return size >= LARGE
+
+
 def write_steps(
     statements: Statements, batch: Batch, known: KnownIds, *, careful: bool
 ) -> Steps[Written]:
@@ -113,7 +150,7 @@ def write_steps(
 def _trajectories(
     statements: Statements, batch: Batch, known: KnownIds, written: Written
 ) -> Steps[None]:
-    """Insert or merge what is heard of trajectories: starts, ends, and parents of turns."""
+    """Statement or merge what is heard of trajectories: starts, ends, and parents of turns."""
     news: list[Trajectory] = [*batch.starts]
     parents = {start.id for start in batch.starts}
     for turn in batch.turns:
@@ -173,30 +210,16 @@ def _new(statements: Statements, batch: Batch) -> Steps[tuple[list[Turn], list[F
     for fact in batch.facts:
         before = stored.get(fact.key)
         if before is None:
-            raise _orphan(fact)
-        name = "questions" if isinstance(fact.finding, Question) else "violations"
-        placed = list(numbered(getattr(before, name)))
-        taken = [
-            finding
-            for position, finding in placed
-            if (position, finding.source) == (fact.position, fact.finding.source)
-        ]
-        if not taken:
-            facts.append(fact)
-            both = in_order([*placed, (fact.position, fact.finding)])
-            stored[fact.key] = before.replace(**{name: both})
-        elif not same_finding(taken[0], fact.finding):
+            raise orphan(fact)
+        after = with_fact(before, fact)
+        if after is None:
             conflicts.append(fact.key)
+        elif after is not before:
+            facts.append(fact)
+            stored[fact.key] = after
     if conflicts:
         raise ConflictError(conflicts)
     return turns, facts
-
-
-def _orphan(fact: Fact) -> BatchRejectedError:
-    return BatchRejectedError(
-        f"a fact for turn {fact.trajectory_id}/{fact.turn_number}, which is not stored; log the "
-        f"turn first"
-    )
 
 
 def _stored_turns(statements: Statements, keys: Iterable[TurnKey]) -> Steps[dict[TurnKey, Turn]]:

@@ -1,0 +1,51 @@
+"""Standard output as the shell gave it: closed or full, it costs one line and no traceback."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from typing import NoReturn
+
+from trajectory.cli.screen import fail
+
+FAILED = 1
+
+
+def run(command: Callable[[], object]) -> NoReturn:
+    """Run a command to its end, and leave with its exit code; with 1 if its answer got lost."""
+    closed = sys.stdout is None
+    _occupy_standard_numbers()
+    code: int | str | None = 0
+    try:
+        command()
+    except SystemExit as end:
+        code = end.code
+    except OSError as error:  # of help and version texts; commands raise our own errors
+        fail(f"the answer could not be written: {error.strerror}")
+        code = FAILED
+    if closed:
+        fail("standard output is closed, so the answer is lost")
+        code = code or FAILED
+    elif not _flushed():
+        code = code or FAILED
+    sys.exit(code)
+
+
+def _occupy_standard_numbers() -> None:
+    """Keep a database file from getting the number of a standard stream that is closed."""
+    while (number := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(number)
+
+
+def _flushed() -> bool:
+    """Write what still waits. Where that fails, throw it away: Python's end would try again."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
+        return False
+    return True

@@ -1,0 +1,189 @@
+"""From the buffer and the journal to the backend: batches, refusals, replay, and what is settled.
+
+**One bad turn costs one turn.** A batch that is refused is cut until the bad values stand alone;
+those become dead letters, the others are stored, in order.
+
+**Journal.** After each commit it hears up to where all is settled. What was spilled comes back
+from it in order, as the buffer has room. What dead processes left is stored before all else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import suppress
+from itertools import islice
+
+from trajectory.backend import StorageBackend
+from trajectory.buffer import Buffer, Buffered
+from trajectory.dead_letters import DeadLetter, DeadLetters
+from trajectory.errors import ConflictError
+from trajectory.isolation import write_isolating
+from trajectory.journal import Journal, Journaled, JournalError, Orphan
+from trajectory.ledger import Ledger
+from trajectory.models import Turn
+from trajectory.retry import Retry
+from trajectory.settings import LoggerSettings
+from trajectory.spill import Spill
+
+_log = logging.getLogger(__name__)
+
+_REPLAY_VALUES = 100
+_REPLAY_BYTES = 4 * 2**20
+
+
+class Delivery:
+    """Stores what a buffer holds, in order, and what its journal holds beside it."""
+
+    def __init__(
+        self,
+        backend: StorageBackend,
+        settings: LoggerSettings,
+        buffer: Buffer,
+        ledger: Ledger,
+        *,
+        dead_letters: DeadLetters,
+        journal: Journal | None = None,
+        orphans: Sequence[tuple[Orphan, int]] = (),
+        spill: Spill,
+        open_first: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
+        self._retry = Retry(backend, settings, ledger.note_retry, open_first=open_first)
+        self._buffer = buffer
+        self._ledger = ledger
+        self._dead_letters = dead_letters
+        self._journal = journal
+        self._orphans = orphans
+        self._spill = spill
+        if orphans:
+            ledger.begin_replay(sum(turns for _orphan, turns in orphans))
+
+    @property
+    def left(self) -> int:
+        """How many values are accepted and not settled."""
+        return len(self._buffer) + self._spill.count
+
+    @property
+    def spilled(self) -> bool:
+        """Whether something waits in the journal alone."""
+        return self._spill.count > 0
+
+    @property
+    def kept(self) -> str:
+        """Where what is left is kept, as the end of a sentence; nothing where it isn't."""
+        if self._journal is None:
+            return ""
+        return f"; the next start stores them from the journal in {self._journal.folder}"
+
+    async def deliver(self) -> None:
+        """Store all that is in the buffer, as one batch."""
+        waiting = self._buffer.peek()
+        if waiting:
+            await write_isolating(waiting, self._retry.write, self._settle)
+        if self._spill.count:
+            self._fetch_spilled()
+
+    async def _settle(self, values: Sequence[Buffered], refusal: Exception | None) -> None:
+        if refusal is not None:
+            await self._set_aside(values[0], refusal)
+        # No await from here on: what is settled leaves buffer, ledger and journal at once.
+        turns = self._buffer.drop(len(values))
+        if refusal is not None:
+            self._ledger.note_refused(values[0][0], refusal)
+        else:
+            self._ledger.note_stored(turns=turns, others=len(values) - turns)
+            _log.debug("stored a batch of %d turns, %d in all", turns, len(values))
+        if self._journal is not None:
+            self._journal.mark(self._ledger.settled)
+        self._spill.wake()
+
+    async def _set_aside(self, buffered: Buffered, refusal: Exception) -> None:
+        letter = DeadLetter.of(buffered[0], refusal)
+        await self._retry.until_done(
+            lambda: self._dead_letters.add([letter]), f"the dead letter of {letter.key}"
+        )
+        self._ledger.conflicts += isinstance(refusal, ConflictError)
+
+    def _fetch_spilled(self) -> None:
+        """Take back from the journal what has room now."""
+        room, room_bytes = self._buffer.room
+        now = asyncio.get_running_loop().time()
+        after = self._ledger.settled + len(self._buffer)
+        for value, size in self._spill.fetch(after, room, room_bytes):
+            is_turn = isinstance(value, Turn)
+            self._buffer.reserve_beyond_limits(is_turn=is_turn, size=size)
+            self._buffer.add((value, size, now))
+
+    # What dead processes left.
+
+    async def replay(self) -> None:
+        """Store what dead processes left, and remove their segments."""
+        if not self._orphans:
+            return
+        for orphan, turns in self._orphans:
+            await self._replay(orphan, turns)
+            orphan.release()
+        self._orphans = ()
+        self._ledger.end_replay()
+
+    async def _replay(self, orphan: Orphan, turns: int) -> None:
+        before = self._ledger.replay_settled
+        values = orphan.values()
+        try:
+            while chunk := await _in_thread(_take, values):
+                await write_isolating(chunk, self._retry.write, self._settle_replayed)
+            orphan.remove()
+        except JournalError as error:
+            _log.error("%s", error)
+            return
+        replayed = self._ledger.replay_settled - before
+        self._ledger.replayed -= turns - replayed  # the others can't be read
+        damage = orphan.damage
+        _log.warning(
+            "replayed %d turns from %s, which a dead process left%s",
+            replayed,
+            orphan.path,
+            f"; {damage.torn_bytes} bytes at its end and {damage.undecodable} damaged stretches "
+            f"could not be read"
+            if damage.torn_bytes or damage.undecodable
+            else "",
+        )
+
+    async def _settle_replayed(self, values: Sequence[Buffered], refusal: Exception | None) -> None:
+        if refusal is not None:
+            await self._set_aside(values[0], refusal)
+        turns = sum(isinstance(value, Turn) for value, _size, _time in values)
+        self._ledger.note_replayed(turns=turns, stored=refusal is None)
+
+    def release(self) -> None:
+        """Nothing will be stored any more: leave to the next start what was not replayed."""
+        for orphan, _turns in self._orphans:
+            orphan.release()
+        self._spill.wake()
+
+
+def _take(values: Iterator[tuple[Journaled, int]]) -> list[Buffered]:
+    taken: list[Buffered] = []
+    size = 0
+    for value, bytes_ in islice(values, _REPLAY_VALUES):
+        taken.append((value, bytes_, 0.0))
+        size += bytes_
+        if size >= _REPLAY_BYTES:
+            break
+    return taken
+
+
+async def _in_thread(
+    work: Callable[[Iterator[tuple[Journaled, int]]], list[Buffered]],
+    values: Iterator[tuple[Journaled, int]],
+) -> list[Buffered]:
+    """Read in a thread. A cancelled caller waits for it too: it uses a file that is then closed."""
+    reading = asyncio.get_running_loop().run_in_executor(None, work, values)
+    try:
+        return await asyncio.shield(reading)
+    except asyncio.CancelledError:
+        while not reading.done():
+            with suppress(asyncio.CancelledError):
+                await asyncio.wait({reading})
+        raise

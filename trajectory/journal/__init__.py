@@ -1,0 +1,23 @@
+"""The journal makes an accepted value survive the end of its process, and with `sync` power loss.
+
+A process appends to segments of its own, which it holds locked; what is stored is marked, and its
+segments go. What is left when a process dies is found by the next start: see `leftovers`.
+"""
+
+from trajectory.journal.errors import JournalError
+from trajectory.journal.frames import Journaled
+from trajectory.journal.journal import SEGMENT_BYTES, Journal
+from trajectory.journal.orphans import Damage, Orphan, leftovers
+from trajectory.journal.os_layer import REAL, OsLayer
+
+__all__ = [
+    "REAL",
+    "SEGMENT_BYTES",
+    "Damage",
+    "Journal",
+    "JournalError",
+    "Journaled",
+    "Orphan",
+    "OsLayer",
+    "leftovers",
+]
