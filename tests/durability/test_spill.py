@@ -34,7 +34,7 @@ class Server(MemoryBackend):
 
     def __init__(self) -> None:
         super().__init__()
-        self.capabilities = Capabilities(identity="server://h/db")  # type: ignore[misc]
+        self.capabilities = Capabilities(identity="server://h/db")
         self.away = False
         self.schema: SchemaError | None = None
         self.batches: list[Batch] = []
