@@ -1,7 +1,7 @@
 """The four strategies of the requirements: sync or async, one write a turn or batches.
 
-A turn is timed from its making to its commit: until `flush` has returned. Opening and closing the
-database are left out, here and for the baselines.
+A turn is timed from its making to its commit: until `flush` has returned. A single write flushes
+after each turn. Opening and closing the database are left out, here and for the baselines.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ import asyncio
 from time import perf_counter
 
 from benchmarks.work import FIELDS, PROMPT, RESPONSE, Figures, Ticker, caller_figures, idle
-from trajectory import LoggerSettings, SyncTrajectoryLogger, TrajectoryLogger
+from trajectory import SyncTrajectoryLogger, TrajectoryLogger
 
 IDLE_PER_TURN_S, IDLE_AT_MOST_S = 1e-4, 0.3
 
 
 def sync_strategy(turns: int, *, target: str, batched: bool) -> Figures:
     """Log from a program without an event loop."""
-    with SyncTrajectoryLogger(target, _settings(batched=batched)) as logger:
+    with SyncTrajectoryLogger(target) as logger:
         run = logger.start_trajectory()
         logger.flush()
         calls = []
@@ -25,6 +25,8 @@ def sync_strategy(turns: int, *, target: str, batched: bool) -> Figures:
         for _ in range(turns):
             before = perf_counter()
             run.log_turn(PROMPT, RESPONSE, **FIELDS)
+            if not batched:
+                logger.flush()
             calls.append(perf_counter() - before)
         logger.flush()
         seconds = perf_counter() - began
@@ -33,12 +35,12 @@ def sync_strategy(turns: int, *, target: str, batched: bool) -> Figures:
 
 def async_strategy(turns: int, *, target: str, batched: bool) -> Figures:
     """Log from an event loop as fast as it goes, and watch how late the loop gets."""
-    return asyncio.run(_log(target, turns, _settings(batched=batched)))
+    return asyncio.run(_log(target, turns, batched=batched))
 
 
-async def _log(target: str, turns: int, settings: LoggerSettings) -> Figures:
+async def _log(target: str, turns: int, *, batched: bool) -> Figures:
     off = await idle(min(turns * IDLE_PER_TURN_S, IDLE_AT_MOST_S))
-    async with TrajectoryLogger(target, settings) as logger:
+    async with TrajectoryLogger(target) as logger:
         run = await logger.start_trajectory()
         await logger.flush()
         batches = logger.statistics().batches
@@ -48,6 +50,8 @@ async def _log(target: str, turns: int, settings: LoggerSettings) -> Figures:
             for _ in range(turns):
                 before = perf_counter()
                 await run.log_turn(PROMPT, RESPONSE, **FIELDS)
+                if not batched:
+                    await logger.flush()
                 calls.append(perf_counter() - before)
             await logger.flush()
             seconds = perf_counter() - began
@@ -61,8 +65,3 @@ async def _log(target: str, turns: int, settings: LoggerSettings) -> Figures:
         **on,
         "stall_ms": on["late_worst_ms"] - off["late_worst_ms"],
     }
-
-
-def _settings(*, batched: bool) -> LoggerSettings:
-    """Give the defaults, or the level at which each call waits for its own commit."""
-    return LoggerSettings() if batched else LoggerSettings(durability="stored")

@@ -69,9 +69,21 @@ MAY_IMPORT: dict[str, set[str]] = {
     "logger": FRONT - {"logger"},
     "run": FRONT - {"run", "backends", "lifecycle", "resume"},
     "sync": FRONT,
+    # By hand, beside the way in: what lies in the folders of journals.
+    "survey": {"journal", "models"},
+    "recovery": {
+        *("backend", "errors", "buffer", "dead_letters", "isolation", "journal", "placement"),
+        "survey",
+    },
+    "finding": set(),
+    "disk": {"finding"},
+    "checkup": {
+        *("backend", "backends", "errors", "settings", "dead_letters", "journal", "placement"),
+        *("survey", "finding", "disk", "migrations"),
+    },
     "formats": VALUES,
     "testing": {*CONTRACT, "backends"},
-    "cli": {*FRONT, "formats", "migrations", ""},
+    "cli": {*FRONT, "formats", "migrations", "survey", "recovery", "finding", "checkup", ""},
     "": {*FRONT, "sync"},
 }
 """Room -> the rooms it may import from; the empty name is the front door, `trajectory` itself."""

@@ -94,6 +94,20 @@ class Dispatcher:
 
     # Accepting.
 
+    def accept_at_once(self, turn: Turn, size: int) -> Accepted | None:
+        """Accept a turn that finds room; None where it is for `accept` to decide.
+
+        The hot path: a plain call, since a coroutine more costs a tenth of logging a turn.
+        """
+        if (
+            self._closing
+            or self._writer.failure is not None
+            or self._spill.count
+            or not self._buffer.reserve(is_turn=True, size=size)
+        ):
+            return None
+        return self._add(turn, size)
+
     def accept_nowait(self, value: Logged, size: int) -> Accepted | Dropped:
         """Accept now, or raise `BufferFullError` (with `drop_newest`: drop and count)."""
         if self._refuses:

@@ -253,7 +253,7 @@ class TrajectoryLogger:
         life = self._life
         dispatcher = await life.ready() if life.forked else life.dispatcher()
         turn, size = self._admission.turn(turn)
-        return await dispatcher.accept(turn, size)
+        return dispatcher.accept_at_once(turn, size) or await dispatcher.accept(turn, size)
 
     def _deadline(self) -> float:
         """Give the loop's time by which a call that waits must have its answer."""

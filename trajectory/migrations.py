@@ -19,7 +19,7 @@ from sqlalchemy.pool import NullPool
 
 from trajectory.backends.sql import deploy_lock, standing
 from trajectory.backends.sql.deploy_lock import refuse_transaction
-from trajectory.backends.sql.engine import prepare_file
+from trajectory.backends.sql.engine import BUSY_TIMEOUT_S, prepare_file
 from trajectory.backends.sql.journal_mode import set_wal
 from trajectory.backends.sql.standing import (
     HEAD,
@@ -212,8 +212,8 @@ async def _connected(
     if _is_file(target):
         if create:
             prepare_file(Path(target.database or ""), wal=False)
-        # As long as a deploy waits on Postgres: SQLite's lock is taken by the wait for it.
-        arguments: dict[str, Any] = {"timeout": deploy_lock.WAIT_S}
+        # A deploy waits as long as on Postgres: SQLite's lock is taken by the wait for it.
+        arguments: dict[str, Any] = {"timeout": deploy_lock.WAIT_S if create else BUSY_TIMEOUT_S}
     elif target.get_backend_name() == "postgresql":
         target, arguments = connect_arguments(target)
     else:

@@ -39,7 +39,8 @@ class Run:
         self._last = last_turn_number
         self._dropped: set[int] = set()
         self._ended = False
-        self._epoch = logger._life.epoch  # noqa: SLF001
+        self._life = logger._life  # noqa: SLF001
+        self._epoch = self._life.epoch
 
     def __repr__(self) -> str:
         return f"<Run {self._id}, {self._last} turns{', ended' if self._ended else ''}>"
@@ -63,16 +64,19 @@ class Run:
         Raises what `TrajectoryLogger.log_turn` raises. At level `stored` a
         `BackendUnavailableError` says that the turn was accepted; don't log it again.
         """
-        deadline = self._logger._deadline()  # noqa: SLF001 - the run is the logger's other half
+        logger = self._logger
+        deadline = logger._deadline() if logger._waits else 0.0  # noqa: SLF001 - its other half
         turn = self._number(prompt, response, fields)
         try:
-            outcome = await self._logger._accept_turn(turn)  # noqa: SLF001
+            outcome = await logger._accept_turn(turn)  # noqa: SLF001
         except BaseException:
             self._take_back(turn)
             raise
-        self._note(turn, outcome)
-        # From here on it is accepted, and keeps its number whatever happens.
-        await self._logger._until_durable(outcome, deadline)  # noqa: SLF001
+        if not outcome:
+            self._dropped.add(turn.turn_number)
+        elif logger._waits:  # noqa: SLF001
+            # It is accepted, and keeps its number whatever happens.
+            await logger._until_durable(outcome, deadline)  # noqa: SLF001
         return turn
 
     def log_turn_nowait(self, prompt: str, response: str, **fields: Any) -> Turn:
@@ -83,21 +87,23 @@ class Run:
         except BaseException:
             self._take_back(turn)
             raise
-        self._note(turn, outcome)
+        if not outcome:
+            self._dropped.add(turn.turn_number)
         return turn
 
     def _require_own(self) -> None:
-        if self._epoch != self._logger._life.epoch:  # noqa: SLF001
+        if self._epoch != self._life.epoch:
             raise LoggerClosedError(
                 f"trajectory {self._id} belongs to the parent process, which goes on with its "
                 f"numbers; start another one with parent_trajectory_id={self._id}"
             )
 
     def _number(self, prompt: str, response: str, fields: dict[str, Any]) -> Turn:
-        self._require_own()
+        if self._epoch != self._life.epoch:
+            self._require_own()
         if self._ended:
             raise LoggerClosedError(f"trajectory {self._id} has ended; start or resume one")
-        if not fields.keys().isdisjoint(("trajectory_id", "turn_number")):
+        if "turn_number" in fields or "trajectory_id" in fields:
             raise InvalidTurnError(
                 "a run names and numbers its turns by itself; to choose a number, log a Turn with "
                 "logger.log_turn()"
@@ -111,10 +117,6 @@ class Run:
         )
         self._last += 1
         return turn
-
-    def _note(self, turn: Turn, outcome: Accepted | Dropped) -> None:
-        if not outcome:
-            self._dropped.add(turn.turn_number)
 
     def _take_back(self, turn: Turn) -> None:
         if self._last == turn.turn_number:

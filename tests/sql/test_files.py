@@ -270,3 +270,29 @@ def _run(path: Path, statement: str) -> object:
     connection.commit()
     connection.close()
     return found
+
+
+async def test_a_second_backend_takes_no_lock_of_the_first_away(tmp_path: Path) -> None:
+    """Invariant: what was committed stays, though others open and close the same file meanwhile.
+
+    POSIX drops all locks that a process holds on a file when it closes any descriptor of it. Then
+    another process that closes last would remove the WAL under our writer.
+    """
+    path = tmp_path / "t.db"
+    look = (
+        "import sqlite3, sys; connection = sqlite3.connect(sys.argv[1]);"
+        "print(connection.execute('SELECT count(*) FROM trajectory_turns').fetchone()[0])"
+    )
+    backend, second = open_backend(path), open_backend(path)
+    await backend.open()
+    await backend.write(Batch(turns=(a_turn(),)))
+    await second.open()
+    await second.close()
+    for stored in (1, 2):
+        seen = await asyncio.to_thread(
+            subprocess.run, [sys.executable, "-c", look, str(path)], capture_output=True, check=True
+        )
+        assert int(seen.stdout) == stored
+        assert (tmp_path / "t.db-wal").exists()
+        await backend.write(Batch(turns=(a_turn(),)))
+    await backend.close()

@@ -13,7 +13,7 @@ import typer
 from typer.core import TyperGroup
 
 import trajectory
-from trajectory.cli import db, imports, log, outlet, variables
+from trajectory.cli import db, doctor, imports, log, outlet, recover, variables
 from trajectory.cli.screen import OutputError, answer, fail
 from trajectory.errors import ConfigurationError, MissingDependencyError, TrajectoryError
 
@@ -81,6 +81,8 @@ def root(
 app.add_typer(db.app, name="db")
 app.command("log")(log.log)
 app.command("import")(imports.import_)
+app.command("recover")(recover.recover_)
+app.command("doctor")(doctor.doctor)
 
 
 def main() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -163,18 +163,23 @@ def prepare_file(path: Path, *, wal: bool = True) -> bool:
 def _refuse_unusable(path: Path) -> None:
     if path.is_dir():
         raise ConfigurationError(f"{path} is a folder; name a file in it")
-    try:
-        os.close(os.open(path, os.O_RDWR | os.O_CLOEXEC))
-    except OSError as error:
+    # The file is not opened here: to close it would drop every lock that SQLite holds on it in this
+    # process, and another one could take the WAL away under our writer.
+    if not os.access(path, os.R_OK | os.W_OK):
         raise ConfigurationError(
-            f"can't write to the file {path}: {error.strerror}; change its permissions or the path"
-        ) from error
+            f"can't write to the file {path}; change its permissions or the path"
+        )
     if not os.access(path.absolute().parent, os.W_OK):
         raise ConfigurationError(
             f"can't write in the folder of {path}, where SQLite keeps its journal; change its "
             f"permissions or the path"
         )
-    with path.open("rb") as file:
-        head = file.read(16)
-    if head and head != b"SQLite format 3\0":
-        raise ConfigurationError(f"{path} is not a SQLite file; nothing was changed; name another")
+    with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
+        try:
+            connection.execute("PRAGMA schema_version")
+        except sqlite3.DatabaseError as error:
+            if error.sqlite_errorname == "SQLITE_NOTADB":
+                raise ConfigurationError(
+                    f"{path} is not a SQLite file; nothing was changed; name another"
+                ) from None
+            # Else it is one, and whoever opens it next says what is wrong with it.

@@ -48,6 +48,7 @@ class SqliteTransport:
         self.read_lock: asyncio.Lock | None = None
         self.dialect = self._writers.dialect
         self._connection: AsyncConnection | None = None
+        self._raw: Any = None  # the driver's, since asking for it takes a third of a hop
         self._file: _File | None = None
         self.is_new = True
 
@@ -58,13 +59,13 @@ class SqliteTransport:
         else:
             self.is_new = await asyncio.to_thread(engines.prepare_file, self.path)
             self._connection = await self._writers.connect()
+            self._raw = (await self._connection.get_raw_connection()).driver_connection
             self._file = _File(self.path)
 
     async def sync_commits(self) -> None:
         """Make each commit wait for the disk, where WAL mode would leave that for later."""
-        if self._connection is not None:
-            raw: Any = (await self._connection.get_raw_connection()).driver_connection
-            await (await raw.execute("PRAGMA synchronous = FULL")).close()
+        if self._raw is not None:
+            await (await self._raw.execute("PRAGMA synchronous = FULL")).close()
 
     def leave_loop(self) -> bool:
         """Say whether this can go on after its event loop: each connection has a thread, so yes."""
@@ -87,13 +88,12 @@ class SqliteTransport:
         costs as much as several statements.
         """
         if self.read_lock is None:
-            assert self._connection is not None  # noqa: S101 - `connect` came first
-            return await self._hop(self._connection, make)
+            return await self._hop(self._raw, make)
         async with self.read_lock, self._writers.connect() as connection:
-            return await self._hop(connection, make)
+            raw = (await connection.get_raw_connection()).driver_connection
+            return await self._hop(raw, make)
 
-    async def _hop(self, connection: AsyncConnection, make: Callable[[], Steps[_T]]) -> _T:
-        raw: Any = (await connection.get_raw_connection()).driver_connection
+    async def _hop(self, raw: Any, make: Callable[[], Steps[_T]]) -> _T:
         # aiosqlite has no public call that runs a function on its thread; each of its statements
         # is a hop of its own, three times as dear for a batch of ten.
         done: _T = await raw._execute(_transaction, raw._conn, make, self._file)  # noqa: SLF001
@@ -103,7 +103,7 @@ class SqliteTransport:
         """Close all connections."""
         if self._connection is not None:
             await self._connection.close()
-            self._connection = None
+            self._connection = self._raw = None
         await self._writers.dispose()
         if self.readers is not self._writers:
             await self.readers.dispose()
