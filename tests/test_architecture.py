@@ -17,7 +17,7 @@ import trajectory
 PACKAGE = Path(__file__).parents[1] / "trajectory"
 MAX_LINES = 350
 
-VALUES = {"report", "values", "ids", "errors", "door", "models"}
+VALUES = {"words", "report", "values", "ids", "errors", "door", "models"}
 CONTRACT = {*VALUES, "query", "merge", "backend"}
 WAY_IN = {
     *CONTRACT,
@@ -28,6 +28,7 @@ WAY_IN = {
 FRONT = {*WAY_IN, "backends", "lifecycle", "resume", "logger", "run"}
 
 MAY_IMPORT: dict[str, set[str]] = {
+    "words": set(),
     "report": set(),
     "values": set(),
     "ids": set(),
@@ -52,12 +53,22 @@ MAY_IMPORT: dict[str, set[str]] = {
     "retry": {"backend", "dead_letters", "errors", "settings"},
     # The way in knows the contract, and no backend.
     "delivery": {
-        *("backend", "errors", "models", "settings", "buffer", "dead_letters", "isolation"),
+        *(
+            "words",
+            "backend",
+            "errors",
+            "models",
+            "settings",
+            "buffer",
+            "dead_letters",
+            "isolation",
+        ),
         *("journal", "ledger", "retry", "spill"),
     },
-    "writer": {"errors", "settings", "buffer", "delivery", "ledger"},
+    "writer": {"words", "errors", "report", "settings", "buffer", "delivery", "ledger"},
     "dispatcher": {
-        *("backend", "errors", "models", "report", "settings", "buffer", "dead_letters"),
+        *("words", "backend", "errors", "models", "report", "settings", "buffer"),
+        "dead_letters",
         *("delivery", "journal", "ledger", "spill", "writer"),
     },
     # Backends know the contract, and nothing of the way in.

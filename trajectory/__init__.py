@@ -7,6 +7,7 @@ async with TrajectoryLogger("trajectories.db") as logger:
 
 from trajectory.backend import Atomicity, Batch, Capabilities, StorageBackend, Survives
 from trajectory.backends import open_backend
+from trajectory.dead_letters import DeadLetterError
 from trajectory.errors import (
     BackendError,
     BackendUnavailableError,
@@ -23,6 +24,7 @@ from trajectory.errors import (
     TrajectoryError,
     WriteFailedError,
 )
+from trajectory.journal import JournalError
 from trajectory.logger import TrajectoryLogger
 from trajectory.models import (
     EffortLevel,
@@ -57,6 +59,7 @@ __all__ = [
     "Capabilities",
     "ConfigurationError",
     "ConflictError",
+    "DeadLetterError",
     "Dropped",
     "Durability",
     "EffortLevel",
@@ -64,6 +67,7 @@ __all__ = [
     "FlushReport",
     "InvalidQueryError",
     "InvalidTurnError",
+    "JournalError",
     "LoggerClosedError",
     "LoggerSettings",
     "Message",

@@ -26,6 +26,7 @@ from trajectory.models import Turn
 from trajectory.retry import Retry
 from trajectory.settings import LoggerSettings
 from trajectory.spill import Spill
+from trajectory.words import counted
 
 _log = logging.getLogger(__name__)
 
@@ -74,7 +75,10 @@ class Delivery:
         """Where what is left is kept, as the end of a sentence; nothing where it isn't."""
         if self._journal is None:
             return ""
-        return f"; the next start stores them from the journal in {self._journal.folder}"
+        return (
+            f"; the next logger that opens this database stores them, from the journal in "
+            f"{self._journal.folder}"
+        )
 
     async def deliver(self) -> None:
         """Store all that is in the buffer, as one batch."""
@@ -141,8 +145,8 @@ class Delivery:
         self._ledger.replayed -= turns - replayed  # the others can't be read
         damage = orphan.damage
         _log.warning(
-            "replayed %d turns from %s, which a dead process left%s",
-            replayed,
+            "replayed %s from %s, which a dead process left%s",
+            counted(replayed, "turn"),
             orphan.path,
             f"; {damage.torn_bytes} bytes at its end and {damage.undecodable} damaged stretches "
             f"could not be read"

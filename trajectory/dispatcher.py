@@ -30,7 +30,6 @@ from trajectory.errors import (
     LoggerClosedError,
     TrajectoryError,
     WriteFailedError,
-    in_words,
 )
 from trajectory.journal import Journal, JournalError, Orphan
 from trajectory.ledger import Ledger
@@ -38,6 +37,7 @@ from trajectory.models import Logged, TrajectoryEnd, Turn
 from trajectory.report import ACCEPTED, DROPPED, Accepted, Dropped, FlushReport, Statistics
 from trajectory.settings import LoggerSettings, OnFailure, Overflow
 from trajectory.spill import Spill
+from trajectory.words import counted
 from trajectory.writer import Writer
 
 _log = logging.getLogger(__name__)
@@ -226,11 +226,12 @@ class Dispatcher:
             raise LoggerClosedError("the logger is closed; nothing was accepted")
         if self._settings.on_failure is OnFailure.WARN:
             return self.drop(value)
-        raise self._failed()
+        raise self._writer.failed(self.report())
 
     def _full(self) -> str:
         return (
-            f"the buffer is full ({self._buffer.turns} turns, {self._buffer.bytes} bytes; limits: "
+            f"the buffer is full ({counted(self._buffer.turns, 'turn')}, {self._buffer.bytes} "
+            f"bytes; limits: "
             f"channel_capacity = {self._settings.channel_capacity}, channel_bytes = "
             f"{self._settings.channel_bytes}): the backend is slower than the agent, or away"
         )
@@ -277,7 +278,7 @@ class Dispatcher:
         if self._writer.failure is not None:
             if self._settings.on_failure is OnFailure.WARN:
                 return DROPPED
-            raise self._failed()
+            raise self._writer.failed(self.report())
         if self._writer.ended:
             raise LoggerClosedError(
                 "the turn was accepted, but the logger was closed before it was stored"
@@ -300,7 +301,9 @@ class Dispatcher:
                 await self._writer.abandon()
         report = self._ledger.report(turns)
         if report.pending and self._writer.failure is None:
-            _log.error("closed with %d turns not stored%s", report.pending, self._delivery.kept)
+            _log.error(
+                "closed with %s not stored%s", counted(report.pending, "turn"), self._delivery.kept
+            )
         return report
 
     async def _settled(self, timeout: float) -> bool:  # noqa: ASYNC109
@@ -325,19 +328,7 @@ class Dispatcher:
         """Give the error that a caller must see, if the writer failed for good."""
         if self._writer.failure is None or self._settings.on_failure is OnFailure.WARN:
             return None
-        return self._failed(report)
-
-    def _failed(self, report: FlushReport | None = None) -> WriteFailedError:
-        cause = self._writer.failure
-        report = report or self.report()
-        error = WriteFailedError(
-            f"the writer stopped after {in_words(cause)}; {report.stored} turns are stored, "
-            f"{report.pending} are not{self._delivery.kept}. Mend the cause, then open a new "
-            f"logger",
-            report,
-        )
-        error.__cause__ = cause
-        return error
+        return self._writer.failed(report or self.report())
 
     def statistics(self) -> Statistics:
         """Count what happened since `start`."""

@@ -146,6 +146,11 @@ class Value(BaseModel):
         if isinstance(value, bytes | bytearray):
             # Pydantic would decode them, past the checks above.
             raise InvalidTurnError(f"{type(self).__name__}.{name} is bytes, not text; decode it")
+        if isinstance(value, Value) and name in self._child_fields:
+            # Pydantic would take its fields for a list.
+            raise InvalidTurnError(
+                f"{type(self).__name__}.{name} is one {type(value).__name__}, not a list of them"
+            )
         return value
 
     def _freeze(self, name: str, value: Any, cleaned: list[str]) -> Any:

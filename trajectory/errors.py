@@ -84,8 +84,8 @@ class ConflictError(BatchRejectedError):
         shown = ", ".join(f"{id_}/{number}" for id_, number in self.keys[:3])
         more = f" and {len(self.keys) - 3} more" if len(self.keys) > 3 else ""
         super().__init__(
-            f"stored already with other content: turn {shown}{more}; a turn is written once, so "
-            f"give the new content a turn number (or a trajectory) of its own"
+            f"stored already with other content: turn {shown}{more}, or what was found in it; what "
+            f"is stored is not changed, so give new content a number of its own"
         )
 
 

@@ -105,6 +105,11 @@ class Lifecycle:
     async def ready(self) -> Dispatcher:
         """Give the dispatcher, to code on its loop; in a child, open anew first."""
         if self.forked:
+            if _running_loop() is None:
+                raise TrajectoryError(
+                    "a forked child can't go on with its parent's event loop; start one of its own "
+                    "with asyncio.run()"
+                )
             await self.open()
         return self.dispatcher()
 

@@ -25,6 +25,7 @@ from trajectory.report import Accepted, Dropped, FlushReport, Statistics
 from trajectory.resume import last_turn_number
 from trajectory.run import Run, RunContext
 from trajectory.settings import Durability, LoggerSettings, checked_settings
+from trajectory.words import counted
 
 _log = logging.getLogger(__name__)
 
@@ -105,8 +106,8 @@ class TrajectoryLogger:
         if life is None or life.pending is None:
             return
         warnings.warn(
-            f"unclosed {self!r} with {life.pending} turns not stored; use `async with`, or "
-            f"`await logger.aclose()` when done",
+            f"unclosed {self!r} with {counted(life.pending, 'turn')} not stored; use `async with`, "
+            f"or `await logger.aclose()` when done",
             ResourceWarning,
             stacklevel=2,
             source=self,
@@ -209,8 +210,8 @@ class TrajectoryLogger:
         report = await self.flush()
         if report.pending:
             raise BackendUnavailableError(
-                f"can't resume trajectory {trajectory_id}: {report.pending} turns are not stored "
-                f"yet, so its last number is not known; try again once the database answers"
+                f"can't resume trajectory {trajectory_id} with {counted(report.pending, 'turn')} "
+                f"not stored yet: its last number is not known; try again once the database answers"
             )
         return Run(self, trajectory_id, await last_turn_number(self.backend, trajectory_id))
 

@@ -75,7 +75,7 @@ class Retry:
             tries += 1
             # One line a pause: the pauses bound the log as well.
             _log.warning(
-                "%s was not stored: %s; try %d follows in %.2f s at most",
+                "%s is not stored yet: %s; try %d follows in %.2f s at most",
                 what,
                 reason,
                 tries,

@@ -13,6 +13,7 @@ from uuid import UUID
 from trajectory.errors import InvalidTurnError, LoggerClosedError, TrajectoryError
 from trajectory.models import Question, Trajectory, TrajectoryEnd, TrajectoryStatus, Turn, Violation
 from trajectory.report import Accepted, Dropped
+from trajectory.words import counted
 
 if TYPE_CHECKING:
     from trajectory.logger import TrajectoryLogger
@@ -43,7 +44,8 @@ class Run:
         self._epoch = self._life.epoch
 
     def __repr__(self) -> str:
-        return f"<Run {self._id}, {self._last} turns{', ended' if self._ended else ''}>"
+        ended = ", ended" if self._ended else ""
+        return f"<Run {self._id}, {counted(self._last, 'turn')}{ended}>"
 
     @property
     def id(self) -> UUID:
@@ -137,6 +139,11 @@ class Run:
     async def _log_fact(
         self, turn_number: int, finding: Question | Violation
     ) -> Accepted | Dropped:
+        if not isinstance(turn_number, int):
+            raise InvalidTurnError(
+                f"the number of a turn is an int, not a {type(turn_number).__name__}; give "
+                f"turn.turn_number"
+            )
         if turn_number in self._dropped:
             return await self._logger._drop(self._id, turn_number, finding)  # noqa: SLF001
         if turn_number > self._last:
@@ -190,12 +197,14 @@ class Run:
             await self._end(TrajectoryStatus.FAILED, error=_words(error))
 
 
+_ENDS = frozenset(TrajectoryStatus) - {TrajectoryStatus.RUNNING}
+
+
 def _status(status: TrajectoryStatus | str) -> TrajectoryStatus:
-    try:
-        return TrajectoryStatus(status)
-    except ValueError:
-        known = ", ".join(TrajectoryStatus)
-        raise InvalidTurnError(f"no such status; a trajectory ends as one of {known}") from None
+    if status not in _ENDS:
+        known = ", ".join(sorted(_ENDS))
+        raise InvalidTurnError(f"a trajectory ends with one of the statuses {known}")
+    return TrajectoryStatus(status)
 
 
 def _words(error: BaseException) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tomllib
 from enum import StrEnum
 from pathlib import Path
@@ -98,7 +99,7 @@ class LoggerSettings(BaseSettings):
         try:
             super().__init__(**settings)
         except ValidationError as error:
-            raise ConfigurationError(_explain(error)) from None
+            raise ConfigurationError(_explain(error, settings)) from None
 
     @model_validator(mode="after")
     def _agree(self) -> Self:
@@ -203,12 +204,18 @@ def _read_table(path: Path) -> dict[str, Any]:
     return node
 
 
-def _explain(error: ValidationError) -> str:
+def _explain(error: ValidationError, given: dict[str, Any]) -> str:
+    """Say what is wrong with which setting, and name its variable where it comes from there."""
+    prefix = LoggerSettings.model_config["env_prefix"]
+    variables = {name.upper() for name in os.environ}
     problems = []
     for problem in error.errors(include_input=False, include_url=False):
         name = ".".join(str(part) for part in problem["loc"])
         text = problem["msg"].removeprefix("Value error, ")
         if problem["type"] == "extra_forbidden":
             text = f"unknown setting; known are {', '.join(LoggerSettings.model_fields)}"
+        variable = f"{prefix}{name}".upper()
+        if name and name not in given and variable in variables:
+            name = f"{variable}, {name}"
         problems.append(f"{name}: {text}" if name else text)
     return "; ".join(problems)

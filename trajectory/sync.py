@@ -10,6 +10,7 @@ import threading
 import warnings
 import weakref
 from collections.abc import Callable, Coroutine
+from multiprocessing.util import Finalize
 from types import TracebackType
 from typing import Any, Self, TypeVar
 from uuid import UUID
@@ -211,6 +212,8 @@ class SyncTrajectoryLogger:
             if self._forked:
                 self._forked = False
                 self._start()
+                # A child of multiprocessing leaves without the functions of `atexit`.
+                Finalize(None, self._at_exit, exitpriority=0)
 
     def _stop(self) -> None:
         if self._loop is None or self._thread is None:

@@ -24,9 +24,11 @@ from collections.abc import Awaitable, Callable
 
 from trajectory.buffer import Buffer
 from trajectory.delivery import Delivery
-from trajectory.errors import TrajectoryError, in_words
+from trajectory.errors import TrajectoryError, WriteFailedError, in_words
 from trajectory.ledger import Ledger
+from trajectory.report import FlushReport
 from trajectory.settings import LoggerSettings
+from trajectory.words import counted
 
 _log = logging.getLogger(__name__)
 
@@ -77,22 +79,36 @@ class Writer:
     def start(self) -> None:
         """Start the task on the running loop."""
         self._loop = asyncio.get_running_loop()
-        atexit.register(_tell_of_all)  # any number of times; it is one function, told once
         self._task = self._loop.create_task(self._run(), name="trajectory-writer")
         self._task.add_done_callback(self._note_end)
         _running.add(self)
 
     def forget(self) -> None:
-        """In a forked child, where the task will never run: let nobody hear of that."""
+        """In a forked child: end in silence, should the child go on with its parent's loop."""
+        self._closing = self._abandoned = True
         if self._task is not None:
             self._task._log_destroy_pending = False  # type: ignore[attr-defined]  # noqa: SLF001
+            self._task.cancel()
         _running.discard(self)
+
+    def failed(self, report: FlushReport) -> WriteFailedError:
+        """Give the error that says why the writer stopped, and what that means for the turns."""
+        error = WriteFailedError(
+            f"the writer stopped after {in_words(self.failure)}; {counted(report.stored, 'turn')} "
+            f"stored, {report.pending} not{self._delivery.kept}. Mend the cause, then open a new "
+            f"logger",
+            report,
+        )
+        error.__cause__ = self.failure
+        return error
 
     def tell_left(self) -> None:
         """At the end of the program, where the loop was closed under the task: say what is left."""
         left = self._ledger.turns_waiting
         if left:
-            _log.error("%d accepted turns were not stored%s", left, self._delivery.kept)
+            _log.error(
+                "the program ended with %s not stored%s", counted(left, "turn"), self._delivery.kept
+            )
 
     def note_added(self, *, is_turn: bool) -> None:
         """Decide, after something was added to the buffer, when it is due."""
@@ -179,9 +195,8 @@ class Writer:
         left = self._ledger.turns_waiting
         _log.log(
             logging.ERROR if left else logging.WARNING,
-            "the event loop ended while the logger was open: %d turns were stored then, %d are "
-            "not%s",
-            before - left,
+            "the event loop ended while the logger was open: %s stored then, %d not%s",
+            counted(before - left, "turn"),
             left,
             self._delivery.kept if left else "",
         )
@@ -192,9 +207,9 @@ class Writer:
     def _fail(self, error: Exception) -> None:
         self.failure = error
         _log.error(
-            "the writer stopped after %s; %d turns are not stored",
+            "the writer stopped after %s, with %s not stored",
             in_words(error),
-            self._ledger.turns_waiting,
+            counted(self._ledger.turns_waiting, "turn"),
         )
 
     def _note_end(self, task: asyncio.Task[None]) -> None:
@@ -217,6 +232,7 @@ class Writer:
             self._timer = None
 
 
+@atexit.register  # before any logger is made, so it runs after those that close at exit
 def _tell_of_all() -> None:
     for writer in list(_running):
         _running.discard(writer)

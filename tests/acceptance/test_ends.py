@@ -49,7 +49,7 @@ async def test_a_loop_that_ends_without_aclose_stores_what_was_accepted(
         subprocess.run, command, check=False, capture_output=True, timeout=30, text=True
     )
     assert done.returncode == (0 if how == "return" else 1), done.stderr
-    assert "the event loop ended while the logger was open: 57 turns were stored then, 0 are" in (
+    assert "the event loop ended while the logger was open: 57 turns stored then, 0 not" in (
         done.stderr
     )
     backend = open_backend(database)

@@ -15,7 +15,9 @@ from trajectory import TrajectoryLogger, TurnQuery, open_backend
 
 PROGRAM = """
 import asyncio, multiprocessing, os, sys
-from trajectory import LoggerClosedError, LoggerSettings, SyncTrajectoryLogger, TrajectoryLogger
+from trajectory import (
+    LoggerClosedError, LoggerSettings, SyncTrajectoryLogger, TrajectoryError, TrajectoryLogger
+)
 
 how, url, journals = sys.argv[1:]
 # Nothing is stored before the fork: the buffer is full of turns that both processes hold.
@@ -85,7 +87,46 @@ def preforked_server():
         run.log_turn("p", "r")
     logger.close()
 
-if how.startswith("sync"):
+def log_and_leave(logger, count):
+    own = logger.start_trajectory()
+    for _ in range(count):
+        own.log_turn("p", "r")
+
+def workers():
+    queued = settings.model_copy(update={"durability": "queued"})
+    with SyncTrajectoryLogger(url, queued) as logger:
+        context = multiprocessing.get_context("fork")
+        children = [
+            context.Process(target=log_and_leave, args=(logger, 5), daemon=bool(number))
+            for number in range(3)
+        ]
+        for child in children:
+            child.start()
+        for child in children:
+            child.join()
+            assert child.exitcode == 0
+        log_and_leave(logger, 6)
+
+async def goes_on_with_the_loop():
+    async with TrajectoryLogger(url, settings) as logger:
+        await turns(logger, 3)
+        pid = os.fork()
+        if pid == 0:
+            code = 8
+            try:
+                await turns(logger, 1)
+            except TrajectoryError as error:
+                code = 0 if "asyncio.run" in str(error) else 9
+            os._exit(code)
+        _, status = await asyncio.to_thread(os.waitpid, pid, 0)
+        assert os.waitstatus_to_exitcode(status) == 0
+        await turns(logger, 3)
+
+if how == "workers of multiprocessing, left open":
+    workers()
+elif how == "with the parent's loop":
+    asyncio.run(goes_on_with_the_loop())
+elif how.startswith("sync"):
     preforked_server()
 else:
     asyncio.run(fork_in_loop())
@@ -101,6 +142,8 @@ else:
         ("multiprocessing", [3, 3, 5]),
         ("sync, closed", [5, 5, 5, 6]),
         ("sync, left open", [5, 5, 5, 6]),
+        ("workers of multiprocessing, left open", [5, 5, 5, 6]),
+        ("with the parent's loop", [3, 3]),
     ],
 )
 @pytest.mark.parametrize("kind", ["sqlite", "postgres"])

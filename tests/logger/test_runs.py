@@ -163,7 +163,7 @@ async def test_a_trajectory_is_not_resumed_from_a_number_that_may_be_taken() -> 
     async with TrajectoryLogger(backend, settings) as logger:
         run = await logger.start_trajectory()
         await run.log_turn("p", "r")
-        with pytest.raises(BackendUnavailableError, match="1 turns are not stored"):
+        with pytest.raises(BackendUnavailableError, match="with 1 turn not stored yet"):
             await logger.resume_trajectory(run.id)
         backend.open_gate()
         assert (await logger.resume_trajectory(run.id)).last_turn_number == 1
@@ -203,7 +203,7 @@ async def test_wrong_arguments_get_a_clear_error() -> None:
     question = Question(question_text="q", effort_level="low")
     async with TrajectoryLogger(MemoryBackend()) as logger:
         run = await logger.start_trajectory()
-        await run.log_turn("p", "r")
+        turn = await run.log_turn("p", "r")
         wrong: list[Any] = [
             lambda: run.log_turn("p", "r", turn_number=7),
             lambda: run.log_turn("p", "r", trajectory_id=run.id),
@@ -211,6 +211,8 @@ async def test_wrong_arguments_get_a_clear_error() -> None:
             lambda: logger.log_question(1, run.id, question),  # type: ignore[arg-type]
             lambda: logger.log_trajectory("run-1"),  # type: ignore[arg-type]
             lambda: run.end("done"),
+            lambda: run.end("running"),
+            lambda: run.log_question(turn, question),  # type: ignore[arg-type]
         ]
         for call in wrong:
             with pytest.raises(InvalidTurnError):

@@ -425,3 +425,10 @@ def test_what_is_indexed_is_measured_in_bytes(name: str) -> None:
         TrajectoryFactory(**{name: "é" * 513})
     with pytest.raises(InvalidTurnError, match=r"preference_name: takes more than 1024 bytes"):
         ViolationFactory(preference_name="é" * 513)
+
+
+def test_one_value_is_no_list_of_them() -> None:
+    question = Question(question_text=CANARY, effort_level="low")
+    with pytest.raises(InvalidTurnError, match=r"Turn\.questions is one Question") as e:
+        Turn(trajectory_id=uuid4(), turn_number=1, prompt="p", response="r", questions=question)
+    assert CANARY not in str(e.value)

@@ -120,3 +120,12 @@ def test_the_presets() -> None:
 def test_settings_can_t_be_changed() -> None:
     with pytest.raises(Exception, match="frozen"):
         LoggerSettings().buffer_size = 5  # type: ignore[misc]
+
+
+def test_a_wrong_variable_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRAJECTORY_BUFFER_SIZE", "ten")
+    with pytest.raises(ConfigurationError, match=r"^TRAJECTORY_BUFFER_SIZE, buffer_size: "):
+        LoggerSettings()
+    monkeypatch.setenv("TRAJECTORY_BUFFER_SIZE", "10")
+    with pytest.raises(ConfigurationError, match=r"^buffer_size: "):
+        LoggerSettings(buffer_size=0)

@@ -19,6 +19,7 @@ from trajectory.merge import (
 )
 from trajectory.models import Trajectory, Turn, in_order, numbered
 from trajectory.query import TrajectoryQuery, TurnQuery, _Query
+from trajectory.words import counted
 
 _Row = TypeVar("_Row", Trajectory, Turn)
 
@@ -44,7 +45,8 @@ class MemoryBackend:
         return cls()
 
     def __repr__(self) -> str:
-        return f"<MemoryBackend {len(self._trajectories)} trajectories, {len(self._turns)} turns>"
+        trajectories = counted(len(self._trajectories), "trajectory", "trajectories")
+        return f"<MemoryBackend {trajectories}, {counted(len(self._turns), 'turn')}>"
 
     async def open(self) -> None:
         """Nothing to connect to."""
