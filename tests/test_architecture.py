@@ -86,6 +86,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         *("backend", "errors", "buffer", "dead_letters", "isolation", "journal", "placement"),
         "survey",
     },
+    "erasure": {"backend", "errors", "models", "dead_letters", "recovery", "survey"},
     "finding": set(),
     "disk": {"finding"},
     "checkup": {
@@ -94,7 +95,17 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "formats": VALUES,
     "testing": {*CONTRACT, "backends"},
-    "cli": {*FRONT, "formats", "migrations", "survey", "recovery", "finding", "checkup", ""},
+    "cli": {
+        *FRONT,
+        "formats",
+        "migrations",
+        "survey",
+        "recovery",
+        "erasure",
+        "finding",
+        "checkup",
+        "",
+    },
     "": {*FRONT, "sync"},
 }
 """Room -> the rooms it may import from; the empty name is the front door, `trajectory` itself."""

@@ -13,7 +13,7 @@ import typer
 from typer.core import TyperGroup
 
 import trajectory
-from trajectory.cli import db, doctor, imports, log, outlet, recover, variables
+from trajectory.cli import db, doctor, erase, imports, log, outlet, recover, variables
 from trajectory.cli.screen import OutputError, answer, fail
 from trajectory.errors import ConfigurationError, MissingDependencyError, TrajectoryError
 
@@ -83,6 +83,7 @@ app.command("log")(log.log)
 app.command("import")(imports.import_)
 app.command("recover")(recover.recover_)
 app.command("doctor")(doctor.doctor)
+app.command("erase")(erase.erase_)
 
 
 def main() -> None:
