@@ -1,4 +1,4 @@
-# make demo | test | lint | types | bench | test-all-pythons | clean
+# make demo | test | test-faults | test-soak | lint | types | bench | test-all-pythons | clean
 #
 # Everything runs in a virtual environment of its own: VENV. PYTHON makes it; any Python from 3.11 on.
 
@@ -12,13 +12,22 @@ MADE = $(VENV)/.made
 BASE = $(VENV)/.base
 DEV  = $(VENV)/.dev
 
-.PHONY: demo test lint types bench test-all-pythons clean
+.PHONY: demo test test-faults test-soak lint types bench test-all-pythons clean
 
 demo: $(BASE)
 	$(BIN)/python examples/demo.py
 
 test: $(DEV)
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup
+
+# The long form: thousands of kills, cuts and outages; about an hour. FAULTS_PART=0.1 runs
+# a tenth of it, FAULTS_FIGURES=folder keeps the figures as JSON.
+test-faults: $(DEV)
+	$(BIN)/python -m pytest tests/faults -m faults
+
+# An hour under load, or FAULTS_SOAK_MINUTES.
+test-soak: $(DEV)
+	$(BIN)/python -m pytest tests/faults -m soak
 
 lint: $(DEV)
 	$(BIN)/ruff check .

@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 from benchmarks.tuning import INTERVAL_PER_S, SIZE_PER_S
 
 BATCHED, SINGLE = "async, batched (the default)", "async, a write a turn"
+QUEUED, JOURNALED = "queued", "journaled"
+ONE_BAD = "one of them a conflict"
 SIZES = (1, 5, 10, 50, 100)
 INTERVALS_MS = (100, 250, 500, 1000, 5000)
 
@@ -40,6 +42,9 @@ NAMES = (
     "postgres",
     "hot-path",
     "stall",
+    "journal",
+    "journal-call",
+    "bad-turn",
     "buffer-size",
     "flush-interval",
 )
@@ -89,6 +94,40 @@ def groups(turns: int, *, quick: bool = False) -> dict[str, Group]:
                 Subject("logging on", "stall", turns, "wal", {"logging": True}),
             ],
             ["added_p999_ms", "late_p999_ms", "late_worst_ms", "offered_per_s"],
+        ),
+        Group(
+            "journal",
+            "Durability levels: turns/s at full speed (SQLite, WAL)",
+            [
+                Subject(QUEUED, "level_throughput", turns, "wal", {"level": "queued"}),
+                Subject(JOURNALED, "level_throughput", turns, "wal", {"level": "journaled"}),
+            ],
+            ["ratio", "turns_per_s"],
+            "turns_per_s",
+        ),
+        Group(
+            "journal-call",
+            "Durability levels: a call of log_turn (SQLite, WAL)",
+            [
+                Subject(f"{level}{waits}", "level_call", count, "wal", {"level": level})
+                for level, waits, count in (
+                    (QUEUED, "", 1000),
+                    (JOURNALED, "", 1000),
+                    ("synced", ", one caller", 200),
+                    ("stored", ", one caller", 200),
+                )
+            ],
+            ["ratio", "caller_us", "caller_mean_us", "caller_p99_us"],
+            "caller_us",
+        ),
+        Group(
+            "bad-turn",
+            "A batch of ten in which one turn is refused (SQLite, WAL)",
+            [
+                Subject("ten good turns", "batches", few, "wal", {"bad": False}),
+                Subject(ONE_BAD, "batches", few, "wal", {"bad": True}),
+            ],
+            ["added_batch_ms", "batch_ms", "batch_worst_ms"],
         ),
         Group(
             "buffer-size",

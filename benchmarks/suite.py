@@ -11,7 +11,7 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
 
-from benchmarks import baselines, hot_path, strategies, tuning
+from benchmarks import baselines, durability, hot_path, strategies, tuning
 from benchmarks.groups import Group, Subject
 from benchmarks.work import Figures
 
@@ -30,8 +30,13 @@ _FUNCTIONS: dict[str, Callable[..., Figures]] = {
         hot_path.log_turn,
         hot_path.queue_put,
         hot_path.stall,
+        durability.level_throughput,
+        durability.level_call,
+        durability.batches,
     )
 }
+_DIFFERENCES = {"late_p999_ms": "added_p999_ms", "batch_ms": "added_batch_ms"}
+"""Figures of which the difference to the baseline's counts, and its name."""
 _ROOT = Path(__file__).parents[1]
 _TIMEOUT_S = 120
 
@@ -65,8 +70,9 @@ def _compare(group: Group, figures: dict[str, Figures]) -> None:
     for found in figures.values():
         if group.compares:
             found["ratio"] = found[group.compares] / baseline[group.compares]
-        if "late_p999_ms" in baseline:
-            found["added_p999_ms"] = found["late_p999_ms"] - baseline["late_p999_ms"]
+        for figure, added in _DIFFERENCES.items():
+            if figure in baseline:
+                found[added] = found[figure] - baseline[figure]
 
 
 def medians(rounds: Rounds) -> Results:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from benchmarks.groups import BATCHED, SINGLE
+from benchmarks.groups import BATCHED, JOURNALED, ONE_BAD, SINGLE
 from benchmarks.suite import Results
 
 
@@ -62,4 +62,15 @@ def targets(results: Results) -> list[Target]:
     if "hot-path" in results:
         mean = results["hot-path"]["1000 calls without a pause"]["caller_mean_us"]
         found.append(Target("log_turn: mean of 1000 calls", " us", 100, mean, at_least=False))
+    if "journal" in results:
+        kept = results["journal"][JOURNALED]["ratio"]
+        found.append(Target("journaled over queued, turns/s", "", 0.7, kept, at_least=True))
+    if "journal-call" in results:
+        times = results["journal-call"][JOURNALED]["ratio"]
+        found.append(
+            Target("journaled over queued, median of log_turn", "x", 4, times, at_least=False)
+        )
+    if "bad-turn" in results:
+        added = results["bad-turn"][ONE_BAD]["added_batch_ms"]
+        found.append(Target("added to a batch by one bad turn", " ms", 20, added, at_least=False))
     return found

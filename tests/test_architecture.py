@@ -17,7 +17,7 @@ import trajectory
 PACKAGE = Path(__file__).parents[1] / "trajectory"
 MAX_LINES = 350
 
-VALUES = {"words", "report", "values", "ids", "errors", "door", "models"}
+VALUES = {"words", "threads", "report", "values", "ids", "errors", "door", "models"}
 CONTRACT = {*VALUES, "query", "merge", "backend"}
 WAY_IN = {
     *CONTRACT,
@@ -29,6 +29,7 @@ FRONT = {*WAY_IN, "backends", "lifecycle", "resume", "logger", "run"}
 
 MAY_IMPORT: dict[str, set[str]] = {
     "words": set(),
+    "threads": set(),
     "report": set(),
     "values": set(),
     "ids": set(),
@@ -46,24 +47,15 @@ MAY_IMPORT: dict[str, set[str]] = {
     "buffer": {"backend", "models"},
     "admission": {"errors", "late", "models", "redaction"},
     "ledger": {"models", "report"},
-    "dead_letters": {"errors", "models"},
+    "dead_letters": {"errors", "models", "threads"},
     "placement": {"backend", "errors", "settings"},
     "isolation": {"backend", "buffer", "errors", "models"},
-    "spill": {"journal"},
+    "spill": {"journal", "threads"},
     "retry": {"backend", "dead_letters", "errors", "settings"},
     # The way in knows the contract, and no backend.
     "delivery": {
-        *(
-            "words",
-            "backend",
-            "errors",
-            "models",
-            "settings",
-            "buffer",
-            "dead_letters",
-            "isolation",
-        ),
-        *("journal", "ledger", "retry", "spill"),
+        *("words", "threads", "backend", "errors", "models", "settings", "buffer"),
+        *("dead_letters", "isolation", "journal", "ledger", "retry", "spill"),
     },
     "writer": {"words", "errors", "report", "settings", "buffer", "delivery", "ledger"},
     "dispatcher": {

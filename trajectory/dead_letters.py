@@ -6,13 +6,15 @@ file is private, and shared by the processes that write to one database.
 
 from __future__ import annotations
 
-import asyncio
 import fcntl
+import hashlib
 import json
 import logging
 import os
+import threading
+import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -21,6 +23,7 @@ from typing import Any, Protocol
 
 from trajectory.errors import InvalidTurnError, TrajectoryError, in_words
 from trajectory.models import Fact, Logged, Trajectory, TrajectoryEnd, Turn
+from trajectory.threads import in_thread
 
 FILE = "dead-letters.jsonl"
 
@@ -34,6 +37,9 @@ _MODELS: dict[str, type[Logged]] = {
 }
 _KINDS = {model: kind for kind, model in _MODELS.items()}
 _KEPT_IN_MEMORY = 1000
+_pause = threading.Event()
+_LOCK_S = 2
+"""So long is a letter held back by another process, and then tried again."""
 
 
 class DeadLetterError(TrajectoryError):
@@ -67,6 +73,18 @@ class DeadLetter:
             return f"{value.trajectory_id}/{value.turn_number}"
         return str(value.id if isinstance(value, Trajectory) else value.trajectory_id)
 
+    @property
+    def identity(self) -> bytes:
+        """What two letters share that are of one value, whenever and why it was refused."""
+        return hashlib.sha256(f"{self.kind} {self.key} {self._content()}".encode()).digest()
+
+    def _content(self) -> str:
+        value = self.value
+        kept = value.model_fields_set | {
+            name for name, field in type(value).model_fields.items() if field.default_factory
+        }
+        return value.model_dump_json(exclude=set(type(value).model_fields) - kept)
+
     def to_json(self) -> str:
         """Write it as a line, without its end."""
         head = {
@@ -76,12 +94,7 @@ class DeadLetter:
             "kind": self.kind,
             "key": self.key,
         }
-        value = self.value
-        kept = value.model_fields_set | {
-            name for name, field in type(value).model_fields.items() if field.default_factory
-        }
-        content = value.model_dump_json(exclude=set(type(value).model_fields) - kept)
-        return f'{json.dumps(head)[:-1]}, "value": {content}}}'
+        return f'{json.dumps(head)[:-1]}, "value": {self._content()}}}'
 
     @classmethod
     def from_json(cls, line: str | bytes) -> DeadLetter:
@@ -102,8 +115,11 @@ class DeadLetter:
 class DeadLetters(Protocol):
     """Where a writer puts what was refused."""
 
-    async def add(self, letters: Sequence[DeadLetter], /) -> None:
-        """Keep them, as safely as the place allows. Raises `DeadLetterError`."""
+    async def add(self, letter: DeadLetter, /) -> None:
+        """Keep a letter, as safely as the place allows. The same one again is no change.
+
+        Raises `DeadLetterError`.
+        """
 
 
 class DeadLettersInMemory:
@@ -112,10 +128,10 @@ class DeadLettersInMemory:
     def __init__(self) -> None:
         self.letters: deque[DeadLetter] = deque(maxlen=_KEPT_IN_MEMORY)
 
-    async def add(self, letters: Sequence[DeadLetter], /) -> None:
-        """Keep them."""
-        self.letters.extend(letters)
-        _tell(letters, "in memory")
+    async def add(self, letter: DeadLetter, /) -> None:
+        """Keep a letter."""
+        self.letters.append(letter)
+        _tell(letter, "in memory")
 
 
 class DeadLetterFile:
@@ -123,17 +139,24 @@ class DeadLetterFile:
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / FILE
+        self._last: DeadLetter | None = None
 
-    async def add(self, letters: Sequence[DeadLetter], /) -> None:
-        """Append them, all or none; they survive power loss on return. Raises `DeadLetterError`."""
+    async def add(self, letter: DeadLetter, /) -> None:
+        """Append a letter, whole or not; it survives power loss on return.
+
+        The one that was added last is not added again: a caller who was cancelled may not know.
+        Raises `DeadLetterError`.
+        """
+        if letter is self._last:
+            return
         try:
-            await asyncio.to_thread(self._append, letters)
+            await in_thread(lambda: self._append(letter))
         except OSError as error:
             raise DeadLetterError(f"can't write {self.path}: {error.strerror}") from error
-        _tell(letters, f"in {self.path}")
+        _tell(letter, f"in {self.path}")
 
-    def _append(self, letters: Sequence[DeadLetter]) -> None:
-        content = "".join(f"{letter.to_json()}\n" for letter in letters).encode()
+    def _append(self, letter: DeadLetter) -> None:
+        content = f"{letter.to_json()}\n".encode()
         self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with self._locked(os.O_RDWR | os.O_CREAT | os.O_APPEND) as fd:
             size = os.fstat(fd).st_size
@@ -145,19 +168,26 @@ class DeadLetterFile:
             except BaseException:
                 os.ftruncate(fd, size)
                 raise
+            self._last = letter
 
     def read(self) -> Iterator[DeadLetter]:
-        """Give them, oldest first. A line that is none is logged and left out.
+        """Give them, oldest first; one that a killed process wrote twice comes once.
 
-        Raises `DeadLetterError` if the file can't be read.
+        A line that is none is logged and left out. Raises `DeadLetterError` if the file can't be
+        read.
         """
+        seen: set[bytes] = set()
         try:
             with self.path.open("rb") as file:
                 for number, line in enumerate(file, 1):
                     try:
-                        yield DeadLetter.from_json(line)
+                        letter = DeadLetter.from_json(line)
                     except ValueError:
                         _log.warning("%s, line %d is no dead letter; left out", self.path, number)
+                        continue
+                    if letter.identity not in seen:
+                        seen.add(letter.identity)
+                        yield letter
         except FileNotFoundError:
             return
         except OSError as error:
@@ -168,13 +198,26 @@ class DeadLetterFile:
 
         Raises `DeadLetterError`.
         """
-        gone = {letter.to_json() for letter in done}
-        if not gone:
+        self._change({letter.identity: None for letter in done})
+
+    def replace(self, letter: DeadLetter) -> None:
+        """Keep a letter in place of the one of the same value. Raises `DeadLetterError`."""
+        self._change({letter.identity: letter})
+
+    def _change(self, changes: dict[bytes, DeadLetter | None]) -> None:
+        if not changes:
             return
         new = self.path.with_suffix(".new")
         try:
             with self._locked(os.O_RDONLY) as fd, os.fdopen(os.dup(fd), "rb") as old:
-                kept = [line for line in old if line.rstrip(b"\n").decode() not in gone]
+                kept = []
+                for line in old:
+                    identity = _identity(line)
+                    if identity is None or identity not in changes:
+                        kept.append(line)
+                    elif (letter := changes[identity]) is not None:
+                        kept.append(letter.to_json().encode() + b"\n")
+                        changes = {**changes, identity: None}  # once
                 if not kept:
                     self.path.unlink()
                     return
@@ -196,31 +239,53 @@ class DeadLetterFile:
         while True:
             fd = os.open(self.path, flags | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
             try:
-                fcntl.flock(fd, fcntl.LOCK_EX)
+                _lock(fd)
                 if not _is_there(self.path, fd):
                     continue  # replaced while we waited
                 if flags & os.O_CREAT:
                     os.fchmod(fd, 0o600)
                 yield fd
             finally:
+                # A child that was forked meanwhile has a copy of it, which would hold the lock.
+                fcntl.flock(fd, fcntl.LOCK_UN)
                 os.close(fd)
             return
 
 
-def _tell(letters: Sequence[DeadLetter], where: str) -> None:
-    for letter in letters:
-        _log.error(
-            "the %s %s is refused, and kept as a dead letter %s: %s",
-            letter.kind,
-            letter.key,
-            where,
-            letter.reason,
-        )
+def _tell(letter: DeadLetter, where: str) -> None:
+    _log.error(
+        "the %s %s is refused, and kept as a dead letter %s: %s",
+        letter.kind,
+        letter.key,
+        where,
+        letter.reason,
+    )
 
 
 def dead_letters_in(folder: Path | None) -> DeadLetters:
     """Give the dead letters of a folder; without one they live in memory."""
     return DeadLettersInMemory() if folder is None else DeadLetterFile(folder)
+
+
+def _identity(line: bytes) -> bytes | None:
+    try:
+        return DeadLetter.from_json(line).identity
+    except ValueError:
+        return None
+
+
+def _lock(fd: int) -> None:
+    """Lock a file; give up where another process keeps it for long."""
+    deadline = time.monotonic() + _LOCK_S
+    while True:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                raise
+            _pause.wait(0.01)  # in a thread: see `add`
+        else:
+            return
 
 
 def _is_there(path: Path, fd: int) -> bool:

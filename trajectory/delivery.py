@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import suppress
+from functools import partial
 from itertools import islice
 
 from trajectory.backend import StorageBackend
@@ -26,6 +26,7 @@ from trajectory.models import Turn
 from trajectory.retry import Retry
 from trajectory.settings import LoggerSettings
 from trajectory.spill import Spill
+from trajectory.threads import in_thread
 from trajectory.words import counted
 
 _log = logging.getLogger(__name__)
@@ -56,6 +57,8 @@ class Delivery:
         self._dead_letters = dead_letters
         self._journal = journal
         self._orphans = orphans
+        self._letter: DeadLetter | None = None
+        """Of the value that was refused last."""
         self._spill = spill
         if orphans:
             ledger.begin_replay(sum(turns for _orphan, turns in orphans))
@@ -64,6 +67,11 @@ class Delivery:
     def left(self) -> int:
         """How many values are accepted and not settled."""
         return len(self._buffer) + self._spill.count
+
+    @property
+    def replaying(self) -> bool:
+        """Whether what dead processes left is still to be stored, before all else."""
+        return bool(self._orphans)
 
     @property
     def spilled(self) -> bool:
@@ -86,7 +94,7 @@ class Delivery:
         if waiting:
             await write_isolating(waiting, self._retry.write, self._settle)
         if self._spill.count:
-            self._fetch_spilled()
+            await self._fetch_spilled()
 
     async def _settle(self, values: Sequence[Buffered], refusal: Exception | None) -> None:
         if refusal is not None:
@@ -103,21 +111,33 @@ class Delivery:
         self._spill.wake()
 
     async def _set_aside(self, buffered: Buffered, refusal: Exception) -> None:
-        letter = DeadLetter.of(buffered[0], refusal)
+        letter = self._letter
+        if letter is None or letter.value is not buffered[0]:
+            letter = self._letter = DeadLetter.of(buffered[0], refusal)
+        # Whoever is cancelled here comes back with the same letter, which is kept once.
         await self._retry.until_done(
-            lambda: self._dead_letters.add([letter]), f"the dead letter of {letter.key}"
+            partial(self._dead_letters.add, letter), f"the dead letter of {letter.key}"
         )
         self._ledger.conflicts += isinstance(refusal, ConflictError)
 
-    def _fetch_spilled(self) -> None:
+    async def _fetch_spilled(self) -> None:
         """Take back from the journal what has room now."""
         room, room_bytes = self._buffer.room
+        found = await self._spill.fetch(self._after_buffer, room, room_bytes)
         now = asyncio.get_running_loop().time()
-        after = self._ledger.settled + len(self._buffer)
-        for value, size in self._spill.fetch(after, room, room_bytes):
+        # No await from here on: what comes into the buffer leaves the spill at once.
+        self._spill.take(len(found))
+        for value, size in found:
             is_turn = isinstance(value, Turn)
             self._buffer.reserve_beyond_limits(is_turn=is_turn, size=size)
             self._buffer.add((value, size, now))
+
+    @property
+    def _after_buffer(self) -> int:
+        """The journal's number of the last value in the buffer: what was spilled follows it."""
+        number = self._ledger.settled + len(self._buffer)
+        assert number + self._spill.count == self._ledger.accepted  # noqa: S101 - or order is lost
+        return number
 
     # What dead processes left.
 
@@ -135,17 +155,19 @@ class Delivery:
         before = self._ledger.replay_settled
         values = orphan.values()
         try:
-            while chunk := await _in_thread(_take, values):
+            while chunk := await in_thread(partial(_take, values)):
                 await write_isolating(chunk, self._retry.write, self._settle_replayed)
             orphan.remove()
         except JournalError as error:
-            _log.error("%s", error)
+            left = turns - (self._ledger.replay_settled - before)
+            self._ledger.replayed -= left  # nobody waits for what can't be read now
+            _log.error("%s; %s in it are not stored", error, counted(left, "turn"))
             return
         replayed = self._ledger.replay_settled - before
         self._ledger.replayed -= turns - replayed  # the others can't be read
         damage = orphan.damage
         _log.warning(
-            "replayed %s from %s, which a dead process left%s",
+            "replayed %s from %s, which was left unfinished%s",
             counted(replayed, "turn"),
             orphan.path,
             f"; {damage.torn_bytes} bytes at its end and {damage.undecodable} damaged stretches "
@@ -176,18 +198,3 @@ def _take(values: Iterator[tuple[Journaled, int]]) -> list[Buffered]:
         if size >= _REPLAY_BYTES:
             break
     return taken
-
-
-async def _in_thread(
-    work: Callable[[Iterator[tuple[Journaled, int]]], list[Buffered]],
-    values: Iterator[tuple[Journaled, int]],
-) -> list[Buffered]:
-    """Read in a thread. A cancelled caller waits for it too: it uses a file that is then closed."""
-    reading = asyncio.get_running_loop().run_in_executor(None, work, values)
-    try:
-        return await asyncio.shield(reading)
-    except asyncio.CancelledError:
-        while not reading.done():
-            with suppress(asyncio.CancelledError):
-                await asyncio.wait({reading})
-        raise

@@ -89,8 +89,9 @@ class Dispatcher:
         self._writer.start()
 
     def forget(self) -> None:
-        """In a forked child: the writer is the parent's."""
+        """In a forked child: the writer is the parent's, and so is what it replays."""
         self._writer.forget()
+        self._delivery.release()
 
     # Accepting.
 
@@ -101,7 +102,7 @@ class Dispatcher:
         """
         if (
             self._closing
-            or self._writer.failure is not None
+            or self._writer.refuses
             or self._spill.count
             or not self._buffer.reserve(is_turn=True, size=size)
         ):
@@ -219,11 +220,13 @@ class Dispatcher:
 
     @property
     def _refuses(self) -> bool:
-        return self._closing or self._writer.failure is not None
+        return self._closing or self._writer.refuses
 
     def _turn_down(self, value: Logged) -> Dropped:
         if self._closing:
             raise LoggerClosedError("the logger is closed; nothing was accepted")
+        if self._writer.failure is None:
+            raise LoggerClosedError("the event loop has ended; nothing was accepted")
         if self._settings.on_failure is OnFailure.WARN:
             return self.drop(value)
         raise self._writer.failed(self.report())

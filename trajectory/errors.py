@@ -40,7 +40,7 @@ class BufferFullError(TrajectoryError):
 
 
 class LoggerClosedError(TrajectoryError):
-    """The logger is not open (yet, or any more); nothing was accepted."""
+    """The logger is not open (yet, or any more). The message says what became of the turn."""
 
 
 class WriteFailedError(TrajectoryError):

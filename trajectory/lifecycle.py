@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+from functools import partial
 from pathlib import Path
 
 from trajectory.backend import StorageBackend, Survives
@@ -22,6 +23,7 @@ from trajectory.journal import Journal, Orphan, leftovers
 from trajectory.placement import placed
 from trajectory.report import FlushReport
 from trajectory.settings import Durability, LoggerSettings, Overflow
+from trajectory.threads import in_thread
 
 _log = logging.getLogger(__name__)
 
@@ -130,11 +132,13 @@ class Lifecycle:
             if place.journals and place.folder is not None:
                 journal = Journal(place.folder)
                 journal.open()
-                orphans = await asyncio.to_thread(_left_in, place.folder)
+                await in_thread(partial(_find_left, place.folder, orphans))
         except BaseException:
             self._began = False
             if journal is not None:
                 journal.close()
+            for orphan, _turns in orphans:
+                orphan.release()
             if self._owns_backend:
                 await self.backend.close()
             raise
@@ -230,9 +234,9 @@ class Lifecycle:
         return report
 
 
-def _left_in(folder: Path) -> list[tuple[Orphan, int]]:
+def _find_left(folder: Path, found: list[tuple[Orphan, int]]) -> None:
     """Find what dead processes left, and count its turns."""
-    return [(orphan, orphan.turns()) for orphan in leftovers(folder)]
+    found += ((orphan, orphan.turns()) for orphan in leftovers(folder))
 
 
 def _running_loop() -> asyncio.AbstractEventLoop | None:

@@ -45,8 +45,8 @@ class TrajectoryLogger:
 
     Promised: what was accepted is stored in order, once, whatever is cancelled; `aclose` and
     `flush` say by number what is not. If the loop ends without `aclose`, what was accepted is
-    stored first. Not promised at level `queued` (the default): that accepted turns outlive a kill
-    of the process; with `durability="stored"` the return of `log_turn` means that they do.
+    stored first. What the return of `log_turn` means is the level, `settings.durability`: by
+    default (`journaled`) an accepted turn outlives a kill of the process.
     """
 
     def __init__(
@@ -127,7 +127,7 @@ class TrajectoryLogger:
         return await self._until_durable(await self._accept_turn(turn), deadline)
 
     def log_turn_nowait(self, turn: Turn) -> Accepted | Dropped:
-        """Accept a turn without waiting, at level `queued`. Call it on the logger's loop.
+        """Accept a turn without waiting, `journaled` at most. Call it on the logger's loop.
 
         Raises as `log_turn` does, `BufferFullError` at once.
         """

@@ -112,7 +112,7 @@ async def _replay(
         if refusal is None:
             segment.count([value for value, _size, _time in values])
         else:
-            await dead_letters.add([DeadLetter.of(values[0][0], refusal)])
+            await dead_letters.add(DeadLetter.of(values[0][0], refusal))
             segment.dead_lettered += 1
 
     values = orphan.values()
@@ -187,8 +187,7 @@ async def _retry(
         if (new.error, new.reason) == (old.error, old.reason):
             new = old
         else:
-            await file.add([new])  # first, so that it is never in neither place
-            file.remove([old])
+            file.replace(new)
         retried.refused.append(new)
 
     batch: list[Buffered] = [(letter.value, 0, 0.0) for letter in letters]

@@ -21,7 +21,9 @@ class Accepted:
 class Dropped:
     """`log_turn` left the turn out, and counted it (`statistics().dropped`). False in a condition.
 
-    Only with `overflow="drop_newest"`, or after a failure for good with `on_failure="warn"`.
+    Only with `overflow="drop_newest"`, or after a failure for good with `on_failure="warn"`. There,
+    at level `stored`, also for a turn that had been accepted and could not be stored: it counts in
+    `statistics().buffered`, and is in the journal where there is one.
     """
 
     __slots__ = ()

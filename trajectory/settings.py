@@ -90,9 +90,9 @@ class LoggerSettings(BaseSettings):
     """How long `log_turn` waits for room (or, at level `stored`, for the commit)."""
     flush_timeout_ms: Annotated[float, Field(gt=0)] = 30_000
     close_timeout_ms: Annotated[float, Field(gt=0)] = 5_000
-    retry_initial_ms: Annotated[float, Field(gt=0)] = 50
+    retry_initial_ms: Annotated[float, Field(gt=0)] = 100
     """The first pause after the database was away; each next one is twice as long."""
-    retry_max_ms: Annotated[float, Field(gt=0)] = 5_000
+    retry_max_ms: Annotated[float, Field(gt=0)] = 2_000
     """The longest pause between two tries."""
 
     def __init__(self, **settings: Any) -> None:

@@ -5,7 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 
-from trajectory.journal import Journal, Journaled
+from trajectory.journal import Journal, Journaled, decoded
+from trajectory.threads import in_thread
+
+_SMALL_BYTES = 32 * 1024
+"""So much is decoded on the event loop, within a millisecond; more in a thread."""
 
 
 class Spill:
@@ -42,10 +46,18 @@ class Spill:
             if not waiter.done():
                 waiter.set_result(None)
 
-    def fetch(self, after: int, limit: int, max_bytes: int) -> list[tuple[Journaled, int]]:
-        """Take back what comes after a number, each with its bytes. Raises `JournalError`."""
+    async def fetch(self, after: int, limit: int, max_bytes: int) -> list[tuple[Journaled, int]]:
+        """Give what comes after a number, each with its bytes; it stays counted here until `take`.
+
+        Raises `JournalError`.
+        """
         if self._journal is None:
             return []
-        found = self._journal.read(after, min(limit, self.count), max_bytes)
-        self.count -= len(found)
-        return found
+        frames = self._journal.frames(after, min(limit, self.count), max_bytes)
+        if sum(found.size for _path, found in frames) < _SMALL_BYTES:
+            return decoded(frames)
+        return await in_thread(lambda: decoded(frames))
+
+    def take(self, count: int) -> None:
+        """Note that so many of the first are in the buffer now."""
+        self.count -= count

@@ -229,7 +229,12 @@ class SyncTrajectoryLogger:
 def _serve(loop: asyncio.AbstractEventLoop) -> None:
     """Run a loop until it is stopped, and leave nothing of it behind, nor anybody waiting."""
     try:
-        loop.run_forever()
+        while True:
+            try:
+                loop.run_forever()
+            except (SystemExit, KeyboardInterrupt):
+                continue  # it belongs to the caller, whom the loop has still to tell
+            break
         loop.run_until_complete(_end_tasks())
         loop.run_until_complete(loop.shutdown_asyncgens())
     finally:
@@ -250,7 +255,7 @@ def _closing_at_exit(logger: weakref.ref[SyncTrajectoryLogger]) -> Callable[[], 
 
     def close() -> None:
         left = logger()
-        if left is not None:
+        if left is not None and not left._stopped:  # noqa: SLF001
             left._warn()  # noqa: SLF001
             left.close()
 

@@ -63,6 +63,8 @@ class Writer:
         self._at_loop_end = at_loop_end
         # All mutable state. Only the loop's thread touches it.
         self.failure: Exception | None = None
+        self.refuses = False
+        """Whether nothing will be stored any more: after a failure, or as the loop has ended."""
         self._turns_due = 0  # accepted since the batch that is being written was taken
         self._writing = False
         self._timer: asyncio.TimerHandle | None = None
@@ -182,16 +184,23 @@ class Writer:
         before = self._ledger.turns_waiting
         deadline = self._loop.time() + self._close_timeout
         cancelled = 0
-        while self._delivery.left and self.failure is None and cancelled < _CANCELS:
+        while self.failure is None and cancelled < _CANCELS:
             try:
                 async with asyncio.timeout_at(deadline):
-                    await self._write_waiting()
+                    # What waits for a replay that is cut short is in the journal; stored without
+                    # it, a fact would not find its turn.
+                    while self._delivery.left and not self._delivery.replaying:
+                        await self._write_waiting()
+                    if not (ending := self._ending_tasks()):
+                        break
+                    await asyncio.wait(ending, return_when=asyncio.FIRST_COMPLETED)
             except asyncio.CancelledError:
                 cancelled += 1
             except TimeoutError:
                 break
             except Exception as error:  # noqa: BLE001
                 self._fail(error)
+        self.refuses = True
         left = self._ledger.turns_waiting
         _log.log(
             logging.ERROR if left else logging.WARNING,
@@ -204,8 +213,17 @@ class Writer:
         if self._at_loop_end is not None:
             await self._at_loop_end()
 
+    def _ending_tasks(self) -> set[asyncio.Task[object]]:
+        """Give the tasks that are cancelled with the loop and still clean up: they may log."""
+        writers = {writer._task for writer in _running}  # noqa: SLF001
+        return {
+            task
+            for task in asyncio.all_tasks()
+            if task.cancelling() and task not in writers and not task.done()
+        }
+
     def _fail(self, error: Exception) -> None:
-        self.failure = error
+        self.failure, self.refuses = error, True
         _log.error(
             "the writer stopped after %s, with %s not stored",
             in_words(error),
@@ -220,6 +238,7 @@ class Writer:
             cause = None if task.cancelled() else task.exception()
             how = "cancelled" if cause is None else f"ended by {type(cause).__name__}"
             self.failure = TrajectoryError(f"the writer task was {how}")
+        self.refuses = True
         self._delivery.release()
         if self.failure is not None:
             self._buffer.turn_away(TrajectoryError("the writer stopped"))

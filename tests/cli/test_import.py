@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 import os
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 from recorded import OWN_CHATS, real
 from typer.testing import CliRunner, Result
 
-from trajectory.backend import StorageBackend
+from trajectory.backend import Capabilities, StorageBackend, Survives
 from trajectory.backends import open_backend
 from trajectory.backends.memory import MemoryBackend
 from trajectory.cli import app, intake
@@ -24,6 +25,12 @@ OURS = {"trajectories": 5, "turns": 10, "assistant": 13, "tool_calls": 5}
 REAL = {"trajectories": 72, "turns": 575, "assistant": 930, "tool_calls": 427}
 
 Rows = tuple[list[Trajectory], list[Turn]]
+
+
+class Lasting(MemoryBackend):
+    """As a database whose turns outlive the command."""
+
+    capabilities = Capabilities(survives=Survives.PROCESS_CRASH)
 
 
 def run(*arguments: str) -> Result:
@@ -49,7 +56,7 @@ def dumped(url: str) -> Rows:
 
 @pytest.fixture
 def backend(monkeypatch: pytest.MonkeyPatch) -> MemoryBackend:
-    memory = MemoryBackend()
+    memory = Lasting()
     monkeypatch.setattr(intake, "open_backend", lambda _url: memory)
     return memory
 
@@ -105,7 +112,9 @@ def test_the_summary_for_a_person(backend: MemoryBackend) -> None:
     assert ran.stdout.startswith("5 trajectories stored: 10 turns, 27 messages, 5 tool calls (")
     assert ran.stderr == ""
     again = run("openai-chat", str(OWN_CHATS))
-    assert again.stdout.startswith("5 trajectories stored: 10 turns, nothing new, 27 messages, ")
+    assert again.stdout.startswith(
+        "5 trajectories stored: 10 turns, all of them there already, 27 messages, "
+    )
 
 
 def test_what_is_new_is_told_beside_what_was_there(backend: MemoryBackend, tmp_path: Path) -> None:
@@ -135,6 +144,16 @@ def test_several_files_are_one_account_and_share_conversations(
         f"{second}, line 1: is an array; one JSON object a line is expected",
         "not kept: key 'n' (1 time)",
         f"2 lines refused: {first}: 2; {second}: 1",
+    ]
+
+
+def test_a_packed_file_is_told_once(backend: MemoryBackend, tmp_path: Path) -> None:
+    (tmp_path / "a.gz").write_bytes(gzip.compress(os.urandom(4000)))
+    ran = run("openai-chat", str(tmp_path / "a.gz"))
+    assert ran.exit_code == 1
+    assert ran.stderr.splitlines() == [
+        "line 1: is gzip, not UTF-8 text; convert the input first",
+        "1 line refused: 1",
     ]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 import logging
 import os
@@ -14,15 +15,22 @@ from uuid import UUID, uuid4
 import pytest
 from typer.testing import CliRunner
 
-from trajectory.backend import Batch
+from trajectory.backend import Batch, Capabilities, Survives
 from trajectory.backends.memory import MemoryBackend
 from trajectory.cli import app, intake
-from trajectory.cli.tally import Place, Tally, counted
+from trajectory.cli.tally import Place, Tally
 from trajectory.errors import BackendError, BackendUnavailableError, BatchRejectedError
 from trajectory.models import Trajectory, TrajectoryStatus, Turn
 from trajectory.query import TrajectoryQuery, TurnQuery
+from trajectory.words import counted
 
 CANARY = "CANARY-7f3a"
+
+
+class Lasting(MemoryBackend):
+    """As a database whose turns outlive the command."""
+
+    capabilities = Capabilities(survives=Survives.PROCESS_CRASH)
 
 
 class Outcome:
@@ -50,7 +58,7 @@ async def everything(backend: MemoryBackend) -> tuple[list[Turn], list[Trajector
 
 @pytest.fixture
 def backend(monkeypatch: pytest.MonkeyPatch) -> MemoryBackend:
-    memory = MemoryBackend()
+    memory = Lasting()
     monkeypatch.setattr(intake, "open_backend", lambda _url: memory)
     return memory
 
@@ -113,7 +121,7 @@ def test_lines_that_name_their_trajectory_can_be_logged_again(
     again = Outcome(backend, ("log", file))
     assert (first.code, again.code) == (0, 0)
     assert first.out.startswith("2 turns stored (")
-    assert again.out.startswith("2 turns stored, nothing new (")
+    assert again.out.startswith("2 turns stored, all of them there already (")
     assert "new trajectory" not in again.out
     assert (again.turns, again.trajectories) == (first.turns, first.trajectories)
     assert [found.id for found in first.trajectories] == [id_]
@@ -245,7 +253,7 @@ def test_the_settings_of_an_agent_never_drop_a_line(
     assert Outcome(backend, ("log", file, "--json")).summary["stored"] == 500
 
 
-class Refusing(MemoryBackend):
+class Refusing(Lasting):
     """Refuses every batch that holds the turn number 30, or breaks at it."""
 
     def __init__(self, error: Exception) -> None:
@@ -289,7 +297,7 @@ def test_a_failure_of_the_database_ends_with_the_true_numbers(
     assert "not known to be stored" in shown.err
 
 
-class Parked(MemoryBackend):
+class Parked(Lasting):
     """Never ends a write."""
 
     async def write(self, batch: Batch, /) -> None:
@@ -365,7 +373,7 @@ def test_what_is_new_is_found_in_small_and_in_large_trajectories(
 def test_where_the_database_can_not_be_asked_nothing_is_said_of_new_turns(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Mute(MemoryBackend):
+    class Mute(Lasting):
         async def read_trajectories(self, _query: Any) -> Any:
             raise BackendUnavailableError("away")
             yield
@@ -381,7 +389,7 @@ def test_where_the_database_can_not_be_asked_nothing_is_said_of_new_turns(
 def test_a_warning_of_the_library_is_shown_and_an_error_that_nobody_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Talking(MemoryBackend):
+    class Talking(Lasting):
         async def write(self, batch: Batch, /) -> None:
             logging.getLogger("trajectory.x").error("a mark was lost")
             logging.getLogger("trajectory.x").warning("the database is away")
@@ -406,6 +414,52 @@ def test_a_document_over_many_lines_is_told_once(
     assert outcome.err.splitlines()[-1] == "1 line refused: 1"
 
 
+def test_a_packed_file_is_told_once(backend: MemoryBackend, tmp_path: Path) -> None:
+    lines = "\n".join(json.dumps(turn(prompt=os.urandom(20).hex())) for _ in range(200))
+    (tmp_path / "a.gz").write_bytes(gzip.compress(lines.encode()))
+    outcome = Outcome(backend, ("log", str(tmp_path / "a.gz")))
+    assert (outcome.code, outcome.turns) == (1, [])
+    assert outcome.err.splitlines() == [
+        "line 1: is gzip, not UTF-8 text; convert the input first",
+        "1 line refused: 1",
+    ]
+
+
+def test_refused_lines_are_told_in_the_order_of_the_file(
+    backend: MemoryBackend, tmp_path: Path
+) -> None:
+    """Although the database finds its own later than the reader does."""
+    id_ = uuid4()
+    Outcome(backend, ("log", written(tmp_path / "old", turn(1, id_), turn(2, id_))))
+    other = [turn(number, id_, prompt="other") for number in (1, 2)]
+    file = written(tmp_path / "new", other[0], "x", turn(3, id_), other[1], "y")
+    outcome = Outcome(backend, ("log", file, "--json"))
+    assert outcome.summary["refused_lines"] == [1, 2, 4, 5]
+    assert [line.partition(":")[0] for line in outcome.err.splitlines()] == [
+        "line 1", "line 2", "line 4", "line 5",
+    ]  # fmt: skip
+    assert [found.turn_number for found in outcome.turns] == [1, 2, 3]
+
+
+def test_a_conversation_is_told_how_it_is_read(backend: MemoryBackend, tmp_path: Path) -> None:
+    messages = [{"role": "user", "content": CANARY}]
+    file = written(tmp_path / "chats", {"messages": messages}, turn(messages=messages, colour="x"))
+    outcome = Outcome(backend, ("log", file))
+    first, second, _ = outcome.err.splitlines()
+    assert first.endswith("are read by: trajectory import openai-chat FILE")
+    assert second == "line 2: Turn.colour: is not a field of Turn"
+    assert CANARY not in outcome.err
+
+
+@pytest.mark.parametrize("db", ["memory://", ":memory:", "sqlite://"])
+def test_a_database_in_memory_keeps_nothing_and_that_is_said(tmp_path: Path, db: str) -> None:
+    file = written(tmp_path / "turns.jsonl", turn())
+    ran = CliRunner().invoke(app, ["log", file, "--db", db])
+    assert ran.exit_code == 0
+    assert ran.stdout.startswith("1 turn stored (")
+    assert "nothing is kept after this command" in ran.stderr
+
+
 def test_an_empty_input_is_no_failure(backend: MemoryBackend, tmp_path: Path) -> None:
     outcome = Outcome(backend, ("log", written(tmp_path / "empty")))
     assert outcome.code == 0
@@ -428,6 +482,16 @@ def test_the_tally_counts_and_names() -> None:
     tally.note_stored(Turn(trajectory_id=uuid4(), turn_number=1, prompt="", response=""))
     now[0] = 10.5
     assert tally.as_json()["turns_per_second"] == 2
-    tally.refuse(Place("a.jsonl", 3), "why")
-    assert tally.as_json()["refused_lines"] == [{"source": "a.jsonl", "line": 3}]
+    assert tally.news() == ""
+    tally.new = 0
+    assert tally.news() == ", which was there already"
+    for name, line in (("b.jsonl", 3), ("a.jsonl", 7), ("b.jsonl", 2)):
+        tally.refuse(Place(name, line), f"why {line}")
+    told = tally.as_json()
+    assert told["refused_lines"] == [
+        {"source": "b.jsonl", "line": 2},
+        {"source": "b.jsonl", "line": 3},
+        {"source": "a.jsonl", "line": 7},
+    ]
+    assert [problem["reason"] for problem in told["problems"]] == ["why 2", "why 3", "why 7"]
     assert [counted(1, "turn"), counted(1200, "turn")] == ["1 turn", "1,200 turns"]

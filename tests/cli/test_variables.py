@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner, Result
@@ -15,9 +16,9 @@ def run(*arguments: str, **variables: str) -> Result:
     return CliRunner().invoke(app, arguments, env=variables)
 
 
-def test_unknown_variables_are_told_in_one_line() -> None:
+def test_unknown_variables_are_told_in_one_line(tmp_path: Path) -> None:
     ran = run(
-        "log", os.devnull, "--db", "memory://",
+        "log", os.devnull, "--db", str(tmp_path / "t.db"),
         TRAJECTORY_BUFER_SIZE="3", TRAJECTORY_COLOUR="CANARY", trajectory_overflow="raise",
     )  # fmt: skip
     assert ran.exit_code == 0
@@ -27,8 +28,8 @@ def test_unknown_variables_are_told_in_one_line() -> None:
     )
 
 
-def test_known_variables_are_taken_in_silence() -> None:
-    ran = run("log", os.devnull, TRAJECTORY_URL="memory://", TRAJECTORY_BUFFER_SIZE="3")
+def test_known_variables_are_taken_in_silence(tmp_path: Path) -> None:
+    ran = run("log", os.devnull, TRAJECTORY_URL=str(tmp_path / "t.db"), TRAJECTORY_BUFFER_SIZE="3")
     assert (ran.exit_code, ran.stderr) == (0, "")
 
 
@@ -37,6 +38,7 @@ def test_known_variables_are_taken_in_silence() -> None:
     [
         ("TRAJECTORY_BUFFER_SIZE", "many", "TRAJECTORY_BUFFER_SIZE: Input should be a valid int"),
         ("trajectory_buffer_size", "0", "TRAJECTORY_BUFFER_SIZE: Input should be greater than"),
+        ("TRAJECTORY_LOG_TIMEOUT_MS", "-1", "TRAJECTORY_LOG_TIMEOUT_MS: Input should be"),
         ("TRAJECTORY_BUFFER_SIZE", "200", "TRAJECTORY_BUFFER_SIZE (200) is above channel_capacity"),
     ],
 )

@@ -242,7 +242,7 @@ async def test_room_that_is_granted_as_the_end_comes_takes_no_turn(
         if end == "closed":
             dispatcher._closing = True
         else:
-            dispatcher._writer.failure = TrajectoryError("broken")
+            dispatcher._writer._fail(TrajectoryError("broken"))
         return turns
 
     monkeypatch.setattr(dispatcher._buffer, "drop", drop_and_end)
@@ -251,5 +251,5 @@ async def test_room_that_is_granted_as_the_end_comes_takes_no_turn(
         await waiting
     assert (dispatcher._buffer.turns, len(dispatcher._buffer)) == (0, 0)
     monkeypatch.undo()
-    dispatcher._writer.failure = None
+    dispatcher._writer.failure, dispatcher._writer.refuses = None, False
     assert await logger.aclose() == (1, 0, 0)

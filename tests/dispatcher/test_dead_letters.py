@@ -161,7 +161,7 @@ async def test_a_turn_is_settled_only_once_its_letter_is_kept(
     tries = 0
     add = DeadLettersInMemory.add
 
-    async def full(self: DeadLettersInMemory, kept: list[DeadLetter], /) -> None:
+    async def full(self: DeadLettersInMemory, kept: DeadLetter, /) -> None:
         nonlocal tries
         tries += 1
         if tries < 4:

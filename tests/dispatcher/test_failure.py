@@ -57,7 +57,7 @@ async def test_an_unavailable_database_is_tried_again_with_pauses_that_double() 
         assert report == (1, 0, 0)
         assert logger.statistics().retries == 11
     pauses = [later - earlier for earlier, later in pairwise(tries)]
-    limits = [min(0.05 * 2**n, 5.0) for n in range(11)]
+    limits = [min(0.1 * 2**n, 2.0) for n in range(11)]
     assert all(
         limit / 2 <= pause <= limit + 0.001 for pause, limit in zip(pauses, limits, strict=True)
     )

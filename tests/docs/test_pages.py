@@ -58,6 +58,9 @@ BLOCKS = list(_blocks())
 PROGRAMS = [block for block in BLOCKS if block.language == "python" and block.way is None]
 SIGNALLED = [block for block in BLOCKS if block.way == "signalled"]
 
+_FORK = "ignore:This process (pid:DeprecationWarning"
+"""What newer Pythons say of each fork beside a thread; the page says so too."""
+
 JSON_LINES = [block for block in BLOCKS if block.language == "json"]
 
 
@@ -68,7 +71,7 @@ def environment(folder: Path) -> dict[str, str]:
 
 def started(block: Block, folder: Path) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-W", "error", "-c", block.code],
+        [sys.executable, "-W", "error", "-W", _FORK, "-c", block.code],
         cwd=folder,
         env=environment(folder),
         stdout=subprocess.PIPE,

@@ -160,3 +160,12 @@ def test_the_tables_of_the_database_are_named() -> None:
     [sentence] = re.findall(r"^Six tables: (.*?)\.", text, re.MULTILINE)
     ours = {name for name in Base.metadata.tables if name.startswith("trajector")}
     assert set(re.findall(r"`(\w+)`", sentence)) == ours - {"trajectory_schema"}
+
+
+@pytest.mark.parametrize("query", [trajectory.TurnQuery, trajectory.TrajectoryQuery])
+def test_queries_have_their_fields_and_defaults(query: Any) -> None:
+    defaults = query()
+    assert [row[:2] for row in table("queries")] == [
+        [code(name), shown(getattr(defaults, name))] for name in query.model_fields
+    ]
+    assert all(meaning for _field, _default, meaning in table("queries"))

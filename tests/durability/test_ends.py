@@ -19,6 +19,7 @@ import asyncio, os, signal, sqlite3, sys, threading
 from trajectory import LoggerSettings, SyncTrajectoryLogger, TrajectoryLogger, Turn
 
 how, url = sys.argv[1:]
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job may ignore it
 quiet = LoggerSettings(flush_interval_ms=60_000, buffer_size=100)
 
 async def log(logger):

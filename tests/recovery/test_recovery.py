@@ -318,10 +318,15 @@ def letter(value: Turn, reason: str = "the database refuses a value") -> DeadLet
     return DeadLetter.of(value, BatchRejectedError(reason))
 
 
+async def add_all(file: DeadLetterFile, letters: list[DeadLetter]) -> None:
+    for each in letters:
+        await file.add(each)
+
+
 async def test_stored_letters_leave_and_the_others_stay(folder: Path) -> None:
     file = DeadLetterFile(folder)
     made = [letter(turn(n).replace(prompt="bad" if n in (3, 120) else "p")) for n in range(1, 251)]
-    await file.add(made)
+    await add_all(file, made)
     backend = Picky()
     done = await retry_dead_letters(backend, file)
     assert (done.stored, len(done.refused), done.error) == (248, 2, None)
@@ -335,7 +340,7 @@ async def test_every_kind_leaves_once_it_is_stored(folder: Path) -> None:
     """Invariant: a letter is found again in the file, whatever fields its value has."""
     file = DeadLetterFile(folder)
     values = [*one_of_each()[:3], one_of_each()[5]]
-    await file.add([DeadLetter.of(value, BatchRejectedError("no")) for value in values])
+    await add_all(file, [DeadLetter.of(value, BatchRejectedError("no")) for value in values])
     done = await retry_dead_letters(MemoryBackend(), file)
     assert (done.stored, file.path.exists()) == (len(values), False)
 
@@ -343,7 +348,7 @@ async def test_every_kind_leaves_once_it_is_stored(folder: Path) -> None:
 async def test_a_new_reason_replaces_the_old_one(folder: Path) -> None:
     file = DeadLetterFile(folder)
     bad = turn(1).replace(prompt="bad")
-    await file.add([letter(bad)])
+    await file.add(letter(bad))
     done = await retry_dead_letters(Picky("another reason"), file)
     [kept] = file.read()
     assert done.refused == [kept]
@@ -355,7 +360,7 @@ async def test_a_new_reason_replaces_the_old_one(folder: Path) -> None:
 async def test_a_database_that_is_away_leaves_what_was_not_tried(folder: Path, writes: int) -> None:
     file = DeadLetterFile(folder)
     made = [letter(turn(n)) for n in range(1, 151)]
-    await file.add(made)
+    await add_all(file, made)
     backend = Away(writes)
     done = await retry_dead_letters(backend, file)
     assert (done.error, done.stored) == ("the database is away", 100 * writes)
@@ -369,10 +374,10 @@ async def test_letters_that_are_added_meanwhile_stay(folder: Path) -> None:
 
     class Busy(MemoryBackend):
         async def write(self, batch: Batch, /) -> None:
-            await file.add([late])  # as a living logger does
+            await file.add(late)  # as a living logger does
             await super().write(batch)
 
-    await file.add([letter(turn(1))])
+    await file.add(letter(turn(1)))
     assert (await retry_dead_letters(Busy(), file)).stored == 1
     assert list(file.read()) == [late]
 
@@ -388,7 +393,7 @@ async def test_an_export_is_private_whole_and_never_over_another_file(
 ) -> None:
     file, target = DeadLetterFile(folder), tmp_path / "out.jsonl"
     made = [letter(turn(n).replace(prompt=CANARY)) for n in (1, 2)]
-    await file.add(made)
+    await add_all(file, made)
     old = os.umask(0)
     try:
         assert export_dead_letters(file, target) == 2
@@ -413,7 +418,7 @@ async def test_an_export_that_fails_leaves_nothing(
     folder: Path, tmp_path: Path, failure: str
 ) -> None:
     file, target = DeadLetterFile(folder), tmp_path / "out.jsonl"
-    await file.add([letter(turn(1).replace(prompt="x" * 100_000))])
+    await file.add(letter(turn(1).replace(prompt="x" * 100_000)))
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     if failure == "full":
         resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, limits[1]))

@@ -13,9 +13,9 @@ from trajectory.cli import screen
 from trajectory.cli.alarms import Alarms
 from trajectory.cli.options import DEFAULT_DB, Db, JournalDir, Json
 from trajectory.cli.recover import journal_folder
-from trajectory.cli.tally import counted
 from trajectory.erasure import Erased, erase
 from trajectory.placement import folder_of
+from trajectory.words import counted
 
 
 def erase_(

@@ -16,9 +16,10 @@ from trajectory.cli.intake import Intake, leave, take_in
 from trajectory.cli.log import Strict
 from trajectory.cli.options import DEFAULT_DB, Db, Json
 from trajectory.cli.progress import watched
-from trajectory.cli.tally import Place, Tally, counted
+from trajectory.cli.tally import Place, Tally
 from trajectory.formats import ImportedTrajectory, Importer, Problem, importer, importer_names
 from trajectory.models import Trajectory, Turn
+from trajectory.words import counted
 
 
 def import_(
@@ -112,11 +113,11 @@ async def _log(
 ) -> None:
     place = Place(name, conversation.line)
     if isinstance(conversation, Problem):
-        tally.refuse(place, conversation.reason)
+        await intake.refuse(place, conversation.reason)
         return
     values: tuple[Trajectory | Turn, ...] = (conversation.trajectory, *conversation.turns)
     if (reason := intake.too_large(*values)) is not None:
-        tally.refuse(place, reason)
+        await intake.refuse(place, reason)
         return
     tally.left_out.update(conversation.left_out)
     await intake.log(place, *values)

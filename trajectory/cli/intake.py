@@ -9,17 +9,17 @@ import signal
 import sys
 import threading
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from typing import NamedTuple, NoReturn
 from uuid import UUID
 
 import typer
 
-from trajectory.backend import StorageBackend
+from trajectory.backend import StorageBackend, Survives
 from trajectory.backends import open_backend
-from trajectory.cli import variables
+from trajectory.cli import screen, variables
 from trajectory.cli.alarms import Alarms
-from trajectory.cli.tally import Place, Tally
+from trajectory.cli.tally import SHOWN, Place, Tally
 from trajectory.dead_letters import DeadLetter
 from trajectory.errors import ConflictError, TrajectoryError, TurnKey
 from trajectory.lifecycle import Lifecycle
@@ -72,9 +72,9 @@ class Intake:
         self._refusals: dict[int, DeadLetter] = {}
         self._known: set[TurnKey] = set()
 
-    async def add(self, letters: Sequence[DeadLetter], /) -> None:
+    async def add(self, letter: DeadLetter, /) -> None:
         """Hear what the database refuses, in place of a file of dead letters."""
-        self._refusals.update((id(letter.value), letter) for letter in letters)
+        self._refusals[id(letter.value)] = letter
 
     def too_large(self, *values: Trajectory | Turn) -> str | None:
         """Say why the logger would refuse one of these values for its size, if it would."""
@@ -87,6 +87,18 @@ class Intake:
             if size > limit:
                 return f"{name} takes {size} bytes, more than max_turn_bytes = {limit}"
         return None
+
+    async def refuse(self, place: Place, reason: str, *, gives_up: bool = False) -> None:
+        """Tell the tally of a line that is not stored, after those that stand before it."""
+        if self._tally.refused < SHOWN and not all(sent.is_new for sent in self._sent):
+            await self._settle()
+        self._tally.refuse(place, reason, gives_up=gives_up)
+
+    async def _settle(self) -> None:
+        """Wait until the database has said what it refuses of all that was logged."""
+        dispatcher = self._life.dispatcher()
+        await dispatcher.flush(self._settings.flush_timeout_ms / 1000)
+        self._see_settled(dispatcher.statistics())
 
     async def look_up(self, turns: Iterable[Turn]) -> None:
         """Learn which of the turns that come next are stored already, to tell what is new.
@@ -145,8 +157,7 @@ class Intake:
                 self._known.add(key)
         doubtful = not all(sent.is_new for sent in list(self._sent)[-len(values) :])
         if self._tally.is_strict and doubtful:  # it may be refused, and nothing is read after that
-            await dispatcher.flush(self._settings.flush_timeout_ms / 1000)
-            self._see_settled(dispatcher.statistics())
+            await self._settle()
         elif len(self._sent) >= _LOOK_EVERY:
             self._see_settled(dispatcher.statistics())
 
@@ -215,6 +226,12 @@ async def _take_in(
     end: Callable[[Intake], Awaitable[None]] | None,
 ) -> None:
     backend = open_backend(url)
+    if backend.capabilities.survives is Survives.NOTHING:
+        screen.note(
+            "warning: this database is in memory, so nothing is kept after this command; "
+            "name a file or a server with --db",
+            "yellow",
+        )
     try:
         await backend.open()
         tally.start()

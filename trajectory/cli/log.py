@@ -17,7 +17,7 @@ from trajectory.cli.input import STDIN, Input, pulled
 from trajectory.cli.intake import Intake, leave, take_in
 from trajectory.cli.options import DEFAULT_DB, Db, Json
 from trajectory.cli.progress import watched
-from trajectory.cli.tally import Place, Tally, counted
+from trajectory.cli.tally import Place, Tally
 from trajectory.errors import ConfigurationError, InvalidTurnError
 from trajectory.formats.jsonlines import (
     CHUNK_BYTES,
@@ -27,6 +27,7 @@ from trajectory.formats.jsonlines import (
     parse_object,
 )
 from trajectory.models import Trajectory, TrajectoryStatus, Turn
+from trajectory.words import counted
 
 Strict = Annotated[bool, typer.Option("--strict", help="Stop at the first refused line.")]
 
@@ -137,6 +138,9 @@ class _Refused(NamedTuple):
     gives_up: bool = False
 
 
+_CHAT = "; conversations in the OpenAI chat form are read by: trajectory import openai-chat FILE"
+
+
 async def _log_lines(
     lines: Iterable[Line], fresh: _NewTrajectory, tally: Tally, intake: Intake
 ) -> None:
@@ -154,7 +158,7 @@ async def _log_lines(
         if isinstance(found, Turn):
             await intake.log(place, *fresh.with_start(found))
         else:
-            tally.refuse(place, found.reason, gives_up=found.gives_up)
+            await intake.refuse(place, found.reason, gives_up=found.gives_up)
         if tally.stopped:
             return
 
@@ -166,7 +170,8 @@ def _turn(line: Line, fresh: _NewTrajectory, intake: Intake) -> Turn | _Refused:
     except BadLineError as error:
         return _Refused(str(error), error.ends_reading)
     except InvalidTurnError as error:
-        return _Refused(str(error))
+        is_chat = "messages" in fields and "prompt" not in fields
+        return _Refused(f"{error}{_CHAT if is_chat else ''}")
     if (reason := intake.too_large(turn)) is not None:
         return _Refused(reason)
     fresh.count(turn)

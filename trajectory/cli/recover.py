@@ -14,7 +14,6 @@ from trajectory.backends import open_backend
 from trajectory.cli import screen, variables
 from trajectory.cli.alarms import Alarms
 from trajectory.cli.options import DEFAULT_DB, Db, JournalDir, Json
-from trajectory.cli.tally import counted
 from trajectory.dead_letters import DeadLetter, DeadLetterFile
 from trajectory.errors import ConfigurationError
 from trajectory.recovery import (
@@ -26,6 +25,7 @@ from trajectory.recovery import (
     retry_dead_letters,
 )
 from trajectory.survey import Owner, Segment, look
+from trajectory.words import counted
 
 T = TypeVar("T")
 
@@ -51,9 +51,9 @@ def recover_(
 ) -> None:
     """Store what processes that died have left in their journals.
 
-    The next start of a logger does the same; this is for when there is none. Safe to repeat, and
-    beside programs that log: their journals are left alone. What the database refuses for its
-    content becomes a dead letter.
+    The next logger that opens the same database does the same; this is for when there is none. Safe
+    to repeat, and beside programs that log: their journals are left alone. What the database
+    refuses for its content becomes a dead letter.
 
     With `--dead-letters`, lists those; `--export` copies them, content and all; `--retry` writes
     them again, and keeps what is refused again.

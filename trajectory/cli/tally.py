@@ -9,17 +9,13 @@ from typing import Any, NamedTuple
 
 from trajectory.cli import screen
 from trajectory.models import Trajectory, Turn
+from trajectory.words import counted
 
 SHOWN = 20
 """So many refused lines are shown with their reason; the rest is counted."""
 
 LISTED = 1000
 """So many numbers of refused lines are kept."""
-
-
-def counted(count: int, one: str, many: str | None = None) -> str:
-    """Write a number with its noun: `1 turn`, `2 turns`."""
-    return f"{count:,} {one if count == 1 else many or f'{one}s'}"
 
 
 class Place(NamedTuple):
@@ -61,7 +57,7 @@ class Tally:
         self.signal: int | None = None
         """The signal that ended the reading early."""
         self._places: list[Place] = []
-        self._problems: list[dict[str, Any]] = []
+        self._problems: list[tuple[Place, str]] = []
 
     def start(self) -> None:
         """Count the seconds from now on: once the database is open, for an honest rate."""
@@ -89,7 +85,7 @@ class Tally:
         if len(self._places) < LISTED:
             self._places.append(place)
         if self.refused <= SHOWN:
-            self._problems.append({**_as_json(place), "reason": reason})
+            self._problems.append((place, reason))
             screen.note(f"{place}: {reason}", "yellow")
         elif self.refused == SHOWN + 1:
             screen.note("further refused lines are counted, not shown", "yellow")
@@ -107,15 +103,19 @@ class Tally:
     def as_json(self, **more: Any) -> dict[str, Any]:
         """Give the account as a JSON object; `more` are a command's own counts."""
         seconds = self._clock() - self._began
+        places = sorted(self._places, key=self._order)
         return {
             "stored": self.turns,
             "new": self.new if self.knows_new else None,
             **more,
             "refused": self.refused,
-            "refused_lines": [_as_json(place) for place in self._places]
-            if any(place.source for place in self._places)
-            else [place.line for place in self._places],
-            "problems": self._problems,
+            "refused_lines": [_as_json(place) for place in places]
+            if any(place.source for place in places)
+            else [place.line for place in places],
+            "problems": [
+                {**_as_json(place), "reason": reason}
+                for place, reason in sorted(self._problems, key=lambda each: self._order(each[0]))
+            ],
             "not_stored": self.not_stored,
             "interrupted": self.signal is not None,
             "error": self.error,
@@ -127,7 +127,9 @@ class Tally:
         """Say how much of what is stored is new, where not all of it is."""
         if not self.knows_new or self.new == self.turns:
             return ""
-        return f", {self.new:,} of them new" if self.new else ", nothing new"
+        if self.new:
+            return f", {self.new:,} of them new"
+        return ", which was there already" if self.turns == 1 else ", all of them there already"
 
     def show(self, stored: str) -> None:
         """Print the account for a person: `stored` on stdout, what went wrong on stderr."""
@@ -142,6 +144,11 @@ class Tally:
             screen.note(f"not known to be stored: {counted(self.not_stored, 'turn')}", "bold red")
         if self.signal is not None:
             screen.note("interrupted: what came before is stored, the rest was not read", "bold")
+
+    def _order(self, place: Place) -> tuple[int, int]:
+        """Sort lines as they stand in their files; the database may refuse one late."""
+        sources = dict.fromkeys(each.source for each in self._places)
+        return list(sources).index(place.source), place.line
 
     def _listed(self) -> str:
         by_source: dict[str | None, list[int]] = {}

@@ -44,6 +44,7 @@ def settings(**fixed: Any) -> LoggerSettings:
         names = [n for n in LoggerSettings.model_fields if f"{PREFIX}{n.upper()}" in given]
         if not names:
             raise
-        pattern = re.compile(rf"\b({'|'.join(names)})\b")
+        # The library names both, "TRAJECTORY_OVERFLOW, overflow", where only one value is wrong.
+        pattern = re.compile(rf"(?:{PREFIX}\w+, )?\b({'|'.join(names)})\b")
         told = pattern.sub(lambda found: f"{PREFIX}{found[1].upper()}", str(error))
         raise ConfigurationError(told) from None

@@ -111,7 +111,9 @@ def parse_object(line: Line) -> dict[str, Any]:
     if line.number == 1:
         for mark, name in _OTHER_ENCODINGS:
             if line.text.startswith(mark):
-                raise BadLineError(f"is {name}, not UTF-8 text; convert the input first")
+                raise BadLineError(
+                    f"is {name}, not UTF-8 text; convert the input first", ends_reading=True
+                )
     try:
         value = _DECODER.decode(line.text.decode())
     except UnicodeDecodeError as error:

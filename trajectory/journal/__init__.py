@@ -5,8 +5,8 @@ segments go. What is left when a process dies is found by the next start: see `l
 """
 
 from trajectory.journal.errors import JournalError
-from trajectory.journal.frames import Journaled
-from trajectory.journal.journal import SEGMENT_BYTES, Journal
+from trajectory.journal.frames import Found, Journaled
+from trajectory.journal.journal import SEGMENT_BYTES, Journal, decoded
 from trajectory.journal.orphans import Damage, Orphan, leftovers
 from trajectory.journal.os_layer import REAL, OsLayer
 
@@ -14,10 +14,12 @@ __all__ = [
     "REAL",
     "SEGMENT_BYTES",
     "Damage",
+    "Found",
     "Journal",
     "JournalError",
     "Journaled",
     "Orphan",
     "OsLayer",
+    "decoded",
     "leftovers",
 ]

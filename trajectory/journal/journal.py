@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
+from collections.abc import Iterable
 from contextlib import suppress
+from functools import partial
 from itertools import dropwhile
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from trajectory.journal.frames import Found, Journaled, UndecodableError, decode
 from trajectory.journal.os_layer import REAL, OsLayer
 from trajectory.journal.segment import Segment
 from trajectory.journal.shared import SharedRound
+from trajectory.threads import in_thread
 
 _log = logging.getLogger(__name__)
 
@@ -144,19 +146,23 @@ class Journal:
         At most `limit`, and about `max_bytes` of them; one at least, if there is one. Raises
         `JournalError` if they can't be read, or are gone because they were marked.
         """
+        return decoded(self.frames(start, limit, max_bytes))
+
+    def frames(self, start: int, limit: int, max_bytes: int) -> list[tuple[Path, Found]]:
+        """Read what `read` gives, for `decoded`: that may take long, and need not be here."""
         if not self._segments:
             raise self._not_open()
         number, stop = start + 1, min(start + limit, self._appended)
         if number <= stop and number < self._segments[0].first:
             raise JournalError(f"value {number} is in {self.folder} no longer: it was stored")
-        values: list[tuple[Journaled, int]] = []
+        frames: list[tuple[Path, Found]] = []
         for segment in self._segments:
             while max_bytes > 0 and number <= min(stop, segment.last):
                 for found in self._frames(segment, number, min(stop, segment.last), max_bytes):
-                    values.append((self._decoded(segment, found), found.size))
+                    frames.append((segment.path, found))
                     max_bytes -= found.size
                     number += 1
-        return values
+        return frames
 
     def close(self) -> None:
         """Let go of the files: where all is marked they are removed, else the next start has them.
@@ -204,9 +210,8 @@ class Journal:
             segment.dirty = False
         if not segments and not folders:
             return None
-        loop = asyncio.get_running_loop()
         try:
-            failed = await loop.run_in_executor(None, self._sync_each, segments, folders)
+            failed = await in_thread(partial(self._sync_each, segments, folders))
         except BaseException:
             for segment in segments:
                 segment.dirty = True
@@ -306,14 +311,19 @@ class Journal:
             )
         return frames
 
-    def _decoded(self, segment: Segment, found: Found) -> Journaled:
-        try:
-            return decode(found.kind or 0, found.body)
-        except UndecodableError as error:
-            raise JournalError(f"{segment.path} holds {error}") from None
-
     def _not_open(self) -> JournalError:
         return JournalError(f"the journal in {self.folder} is not open")
+
+
+def decoded(frames: Iterable[tuple[Path, Found]]) -> list[tuple[Journaled, int]]:
+    """Give the values of frames, each with the bytes it takes. Raises `JournalError`."""
+    values: list[tuple[Journaled, int]] = []
+    for path, found in frames:
+        try:
+            values.append((decode(found.kind or 0, found.body), found.size))
+        except UndecodableError as error:
+            raise JournalError(f"{path} holds {error}") from None
+    return values
 
 
 def _removed(segment: Segment) -> bool:

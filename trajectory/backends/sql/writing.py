@@ -150,7 +150,7 @@ def write_steps(
 def _trajectories(
     statements: Statements, batch: Batch, known: KnownIds, written: Written
 ) -> Steps[None]:
-    """Statement or merge what is heard of trajectories: starts, ends, and parents of turns."""
+    """Insert or merge what is heard of trajectories: starts, ends, and parents of turns."""
     news: list[Trajectory] = [*batch.starts]
     parents = {start.id for start in batch.starts}
     for turn in batch.turns:
