@@ -9,7 +9,6 @@ from it in order, as the buffer has room. What dead processes left is stored bef
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from functools import partial
@@ -124,13 +123,12 @@ class Delivery:
         """Take back from the journal what has room now."""
         room, room_bytes = self._buffer.room
         found = await self._spill.fetch(self._after_buffer, room, room_bytes)
-        now = asyncio.get_running_loop().time()
         # No await from here on: what comes into the buffer leaves the spill at once.
         self._spill.take(len(found))
         for value, size in found:
             is_turn = isinstance(value, Turn)
             self._buffer.reserve_beyond_limits(is_turn=is_turn, size=size)
-            self._buffer.add((value, size, now))
+            self._buffer.add((value, size, self._spill.since))
 
     @property
     def _after_buffer(self) -> int:

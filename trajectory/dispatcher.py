@@ -211,7 +211,7 @@ class Dispatcher:
         """Add to the journal alone."""
         assert self._journal is not None  # noqa: S101 - nothing fits into a spill without one
         self._journal.append(value)
-        self._spill.count += 1
+        self._spill.note_added(self._loop.time())
         is_turn = isinstance(value, Turn)
         self._ledger.note_accepted(is_turn=is_turn)
         self._ledger.turns_spilled += is_turn

@@ -19,6 +19,8 @@ class Spill:
         self._journal = journal
         self._max_bytes = max_bytes
         self.count = 0
+        self.since = 0.0
+        """When the first of them was accepted, by the loop's time: none is older."""
         self._waiters: deque[asyncio.Future[None]] = deque()
 
     def fits(self, size: int) -> bool:
@@ -57,6 +59,12 @@ class Spill:
         if sum(found.size for _path, found in frames) < _SMALL_BYTES:
             return decoded(frames)
         return await in_thread(lambda: decoded(frames))
+
+    def note_added(self, now: float) -> None:
+        """Count a value that was appended to the journal."""
+        if not self.count:
+            self.since = now
+        self.count += 1
 
     def take(self, count: int) -> None:
         """Note that so many of the first are in the buffer now."""

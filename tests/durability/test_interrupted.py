@@ -35,6 +35,7 @@ from trajectory import (
 from trajectory.backends.memory import MemoryBackend
 from trajectory.dead_letters import DeadLetter, DeadLetterError, DeadLetterFile
 from trajectory.journal import Journal, JournalError
+from trajectory.journal.frames import TURN, encode_note
 
 ID = UUID(int=5)
 
@@ -322,6 +323,40 @@ async def test_turns_that_cant_be_read_are_waited_for_by_nobody(
         assert await logger.flush() == (2, 0, 0)
         assert logger.statistics().buffered == 0
     assert "1 damaged stretches" in caplog.text
+
+
+async def test_turns_that_are_none_of_ours_are_waited_for_by_nobody(
+    tmp_path: Path, place: Place
+) -> None:
+    """Invariant: the count of what is replayed holds what could be read, and no more."""
+    leave(tmp_path, turn(1), turn(2))
+    [segment] = (tmp_path / "t.db.turns").glob("*.journal")
+    with segment.open("ab") as file:
+        file.write(encode_note(TURN, {"of": "another version"}))
+    async with TrajectoryLogger(place) as logger:
+        assert await logger.flush() == (2, 0, 0)
+        got = logger.statistics()
+        assert (got.replayed, got.buffered) == (2, 0)
+
+
+async def test_what_was_spilled_catches_up_at_once(tmp_path: Path, place: Place) -> None:
+    """Invariant: nobody has to flush, and no timer has to pass."""
+    settings = LoggerSettings(
+        overflow="spill",
+        channel_capacity=5,
+        buffer_size=5,
+        retry_initial_ms=1,
+        retry_max_ms=2,
+        flush_interval_ms=60_000,
+    )
+    async with TrajectoryLogger(place, settings) as logger:
+        place.away = True
+        for number in range(1, 26):
+            await logger.log_turn(turn(number))
+        place.away = False
+        async with asyncio.timeout(10):
+            while logger.statistics().stored < 25:
+                await asyncio.sleep(0.01)
 
 
 async def test_a_segment_that_fails_to_be_read_holds_nobody_back(
