@@ -166,7 +166,7 @@ class Writer:
         if oldest is None:
             return
         if (
-            self._turns_due >= self._buffer_size
+            self._buffer.turns >= self._buffer_size
             or self._delivery.spilled
             or self._ledger.awaited
             or self._buffer.waiting
