@@ -339,7 +339,8 @@ async def test_turns_that_are_none_of_ours_are_waited_for_by_nobody(
         assert (got.replayed, got.buffered) == (2, 0)
 
 
-async def test_what_was_spilled_catches_up_at_once(tmp_path: Path, place: Place) -> None:
+@pytest.mark.parametrize("size", [1, 6_000], ids=["by number", "by size"])
+async def test_what_was_spilled_catches_up_at_once(tmp_path: Path, place: Place, size: int) -> None:
     """Invariant: nobody has to flush, and no timer has to pass."""
     settings = LoggerSettings(
         overflow="spill",
@@ -348,14 +349,15 @@ async def test_what_was_spilled_catches_up_at_once(tmp_path: Path, place: Place)
         retry_initial_ms=1,
         retry_max_ms=2,
         flush_interval_ms=60_000,
+        channel_bytes=10_000,  # of the large ones, one at a time comes back
     )
     async with TrajectoryLogger(place, settings) as logger:
         place.away = True
         for number in range(1, 26):
-            await logger.log_turn(turn(number))
+            await logger.log_turn(turn(number, "x" * size))
         place.away = False
         async with asyncio.timeout(10):
-            while logger.statistics().stored < 25:
+            while logger.statistics().stored < 24:  # the last is alone, and waits for others
                 await asyncio.sleep(0.01)
 
 

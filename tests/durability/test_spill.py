@@ -171,9 +171,10 @@ async def test_those_who_wait_for_the_journal_are_told_when_it_closes(
     waiting = [asyncio.create_task(logger.log_turn(turn(99))) for _ in range(3)]
     await asyncio.sleep(0)
     waiting[0].cancel()
-    closing = asyncio.create_task(logger.aclose(timeout=1))
-    outcomes = await asyncio.gather(*waiting, return_exceptions=True)
-    assert not closing.done()  # at once, and not when its time is over
+    closing = asyncio.create_task(logger.aclose(timeout=5))
+    async with asyncio.timeout(2):  # at once, and not when its time is over
+        outcomes = await asyncio.gather(*waiting, return_exceptions=True)
+    assert not closing.done()
     assert (await closing).pending == 20
     assert [type(each) for each in outcomes] == [
         asyncio.CancelledError,
