@@ -184,6 +184,7 @@ class Writer:
         before = self._ledger.turns_waiting
         deadline = self._loop.time() + self._close_timeout
         cancelled = 0
+        watched: set[asyncio.Task[object]] = set()
         while self.failure is None and cancelled < _CANCELS:
             try:
                 async with asyncio.timeout_at(deadline):
@@ -191,9 +192,13 @@ class Writer:
                     # it, a fact would not find its turn.
                     while self._delivery.left and not self._delivery.replaying:
                         await self._write_waiting()
-                    if not (ending := self._ending_tasks()):
+                    ending = self._ending_tasks()
+                    if self._closing or not ending:  # one of them may be who closes us
                         break
-                    await asyncio.wait(ending, return_when=asyncio.FIRST_COMPLETED)
+                    for task in ending - watched:
+                        task.add_done_callback(self._look_again)
+                    watched |= ending
+                    await self._due.wait()
             except asyncio.CancelledError:
                 cancelled += 1
             except TimeoutError:
@@ -221,6 +226,9 @@ class Writer:
             for task in asyncio.all_tasks()
             if task.cancelling() and task not in writers and not task.done()
         }
+
+    def _look_again(self, _task: asyncio.Task[object]) -> None:
+        self._due.set()
 
     def _fail(self, error: Exception) -> None:
         self.failure, self.refuses = error, True

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -108,6 +109,37 @@ def test_a_task_that_cleans_up_as_the_loop_ends_may_log(tmp_path: Path, level: s
 
     assert asyncio.run(look()) == ([1, 2], ["cancelled"])
     assert not (tmp_path / "t.db.turns").exists()
+
+
+@pytest.mark.parametrize("loggers", [1, 2])
+def test_tasks_that_close_their_loggers_as_the_loop_ends_wait_for_nobody(loggers: int) -> None:
+    """Invariant: a writer waits for who cleans up, who may be waiting for the writer."""
+    backend = MemoryBackend()
+    times: list[float] = []
+
+    async def agent(id_: UUID) -> None:
+        async with TrajectoryLogger(backend) as logger:
+            await logger.log_turn(turn(1, id_=id_))
+            try:
+                await asyncio.sleep(60)
+            finally:
+                await asyncio.sleep(0.01)
+                await logger.log_turn(turn(2, id_=id_))
+                await logger.flush()
+
+    async def main() -> list[asyncio.Task[None]]:
+        tasks = [asyncio.create_task(agent(UUID(int=number))) for number in range(loggers)]
+        await asyncio.sleep(0.05)
+        times.append(asyncio.get_running_loop().time())
+        return tasks
+
+    with asyncio.Runner() as runner:
+        loop = runner.get_loop()
+        runner.run(main())
+    began = times[0]
+    assert loop.is_closed()
+    assert time.monotonic() - began < 4  # of the five seconds that closing may take
+    assert len(backend._turns) == 2 * loggers
 
 
 def test_a_logger_whose_loop_has_ended_accepts_nothing() -> None:
