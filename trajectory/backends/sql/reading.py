@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import Any
 from uuid import UUID
 
@@ -18,6 +18,7 @@ from trajectory.backends.sql.translate import translated
 from trajectory.backends.sql.transports import Transport
 from trajectory.models import Trajectory, Turn
 from trajectory.query import TrajectoryQuery, TurnQuery
+from trajectory.threads import to_its_end
 
 PAGE = 500
 """Rows in a page, at most."""
@@ -75,18 +76,12 @@ class Reader:
         self, page: sa.Select[Any], conditions: _Conditions | None = None
     ) -> tuple[list[Any], _Children]:
         """Fetch a page, and what belongs to its turns where the query's filters are given."""
-        if self._transport.read_lock is None:
+        if self._transport.on_loop:
             return await self._read(page, conditions)
-        # A statement that is cancelled takes its connection with it. In memory that would be the
-        # database, so a cancelled caller waits for the page, which takes milliseconds.
-        reading = asyncio.ensure_future(self._read(page, conditions))
-        try:
-            return await asyncio.shield(reading)
-        except asyncio.CancelledError:
-            while not reading.done():
-                with suppress(asyncio.CancelledError):
-                    await asyncio.wait({reading})
-            raise
+        # A statement that is cancelled takes its connection with it: of a file that leaves it
+        # open, in memory it would be the database. So a cancelled caller waits for the page, which
+        # takes milliseconds.
+        return await to_its_end(asyncio.ensure_future(self._read(page, conditions)))
 
     async def _read(
         self, page: sa.Select[Any], conditions: _Conditions | None
