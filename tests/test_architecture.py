@@ -65,7 +65,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     # Backends know the contract, and nothing of the way in.
     "backends": CONTRACT,
-    "backends.sql": {*CONTRACT, "backends", "migrations"},
+    "backends.sql": {*CONTRACT, "backends", "forks", "migrations"},
     "migrations": {"errors", "backends.sql"},
     "resume": {"backend", "query"},
     "lifecycle": {*WAY_IN, "backends"},

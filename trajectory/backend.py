@@ -55,6 +55,13 @@ class Batch:
     facts: tuple[Fact, ...] = ()
     ends: tuple[TrajectoryEnd, ...] = ()
 
+    def __repr__(self) -> str:
+        # What is in it is not for logs.
+        return (
+            f"<Batch {len(self.starts)} starts, {len(self.turns)} turns, {len(self.facts)} facts, "
+            f"{len(self.ends)} ends>"
+        )
+
     def __len__(self) -> int:
         return len(self.starts) + len(self.turns) + len(self.facts) + len(self.ends)
 

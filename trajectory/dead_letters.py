@@ -16,7 +16,7 @@ import time
 from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
@@ -38,6 +38,7 @@ _MODELS: dict[str, type[Logged]] = {
 _KINDS = {model: kind for kind, model in _MODELS.items()}
 _KEPT_IN_MEMORY = 1000
 _pause = threading.Event()
+_CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
 _LOCK_S = 2
 """So long is a letter held back by another process, and then tried again."""
 
@@ -50,7 +51,7 @@ class DeadLetterError(TrajectoryError):
 class DeadLetter:
     """A value that was refused, and why. The reason holds nothing of its content."""
 
-    value: Logged
+    value: Logged = field(repr=False)
     reason: str
     error: str
     refused_at: datetime
@@ -139,6 +140,7 @@ class DeadLetterFile:
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / FILE
+        self._new = self.path.with_suffix(".new")
         self._last: DeadLetter | None = None
 
     async def add(self, letter: DeadLetter, /) -> None:
@@ -205,9 +207,6 @@ class DeadLetterFile:
         self._change({letter.identity: letter})
 
     def _change(self, changes: dict[bytes, DeadLetter | None]) -> None:
-        if not changes:
-            return
-        new = self.path.with_suffix(".new")
         try:
             with self._locked(os.O_RDONLY) as fd, os.fdopen(os.dup(fd), "rb") as old:
                 kept = []
@@ -221,13 +220,13 @@ class DeadLetterFile:
                 if not kept:
                     self.path.unlink()
                     return
-                made = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+                made = os.open(self._new, _CREATE, 0o600)
                 try:
                     _write(made, b"".join(kept))
                     os.fsync(made)
                 finally:
                     os.close(made)
-                new.replace(self.path)
+                self._new.replace(self.path)
         except FileNotFoundError:
             return
         except OSError as error:
@@ -242,6 +241,7 @@ class DeadLetterFile:
                 _lock(fd)
                 if not _is_there(self.path, fd):
                     continue  # replaced while we waited
+                self._new.unlink(missing_ok=True)  # of a process that was killed as it wrote
                 if flags & os.O_CREAT:
                     os.fchmod(fd, 0o600)
                 yield fd

@@ -226,7 +226,10 @@ class Dispatcher:
         if self._closing:
             raise LoggerClosedError("the logger is closed; nothing was accepted")
         if self._writer.failure is None:
-            raise LoggerClosedError("the event loop has ended; nothing was accepted")
+            raise LoggerClosedError(
+                "the writer has ended, with its event loop or because it was cancelled; nothing "
+                "was accepted"
+            )
         if self._settings.on_failure is OnFailure.WARN:
             return self.drop(value)
         raise self._writer.failed(self.report())
@@ -280,7 +283,7 @@ class Dispatcher:
             return ACCEPTED
         if self._writer.failure is not None:
             if self._settings.on_failure is OnFailure.WARN:
-                return DROPPED
+                return DROPPED if self._journal is None else ACCEPTED  # it is kept
             raise self._writer.failed(self.report())
         if self._writer.ended:
             raise LoggerClosedError(

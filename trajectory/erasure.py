@@ -22,8 +22,8 @@ class Erased:
     trajectories: int
     dead_letters: int
     living: int
-    """Journals of processes that run now. What they had stored of it goes with the file: when it
-    reaches a megabyte, or when the process closes its logger."""
+    """Journals of processes that run now. What waits in them is stored later, and what they had
+    stored goes with the file when they close: erase again then."""
 
 
 async def erase(backend: StorageBackend, folder: Path | None, ids: Sequence[UUID]) -> Erased:
@@ -33,13 +33,18 @@ async def erase(backend: StorageBackend, folder: Path | None, ids: Sequence[UUID
     rows go, and the dead letters. Not erased: what a running logger logs of them from now on, and
     what could not be read of a damaged journal (`.bad` files).
 
-    Raises `BackendError` where something that was left could not be stored: nothing is erased then.
+    Raises `BackendError` where something that was left could not be stored or read: it might come
+    back later, so nothing is erased then.
     """
     await backend.open()
     if folder is not None:
         recovery = await recover(backend, folder)
-        if recovery.error is not None:
-            raise BackendError(f"{recovery.error}; nothing was erased, run it again")
+        if not recovery.is_complete:
+            found = recovery.error or f"not all that was left in {folder} could be read and stored"
+            raise BackendError(
+                f"{found}; nothing was erased. Run `trajectory recover`, mend what it says, and "
+                f"run this again"
+            )
     deleted = await backend.delete_trajectories(ids)
     if folder is None:
         return Erased(deleted, 0, 0)

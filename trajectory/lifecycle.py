@@ -56,6 +56,7 @@ class Lifecycle:
         self.loop: asyncio.AbstractEventLoop | None = None
         self._dispatcher: Dispatcher | None = None
         self._journal: Journal | None = None
+        self._orphans: list[tuple[Orphan, int]] = []
         self._began = False
         self.closed = False
         self._told_failure = False
@@ -92,17 +93,24 @@ class Lifecycle:
         A backend that holds connections must have a `forget` of its own.
         """
         self.epoch += 1
-        if self._dispatcher is None or self.closed:
+        if not self._began or self.closed:
             return
-        self._dispatcher.forget()
+        if self._dispatcher is not None:
+            self._dispatcher.forget()
+            _of_parents.append(self._dispatcher)
+        self._release()
         if self._journal is not None:
             self._journal.forget()
         if (forget := getattr(self.backend, "forget", None)) is not None:
             forget()
-        _of_parents.append(self._dispatcher)
         self._dispatcher = self._journal = self.loop = None
         self._closing = self._closing_backend = None
         self._began, self.forked = False, True
+
+    def _release(self) -> None:
+        """Let go of what dead processes left."""
+        for orphan, _turns in self._orphans:
+            orphan.release()
 
     async def ready(self) -> Dispatcher:
         """Give the dispatcher, to code on its loop; in a child, open anew first."""
@@ -124,26 +132,25 @@ class Lifecycle:
         if self._began:
             raise TrajectoryError("this logger was opened already; make a new one to log again")
         self._began = True
-        journal = None
-        orphans: list[tuple[Orphan, int]] = []
+        journal = self._journal = None
+        orphans = self._orphans = []
         try:
             is_open = await self._open_backend()
             place = placed(self.backend, self.settings)
             if place.journals and place.folder is not None:
-                journal = Journal(place.folder)
+                journal = self._journal = Journal(place.folder)
                 journal.open()
                 await in_thread(partial(_find_left, place.folder, orphans))
         except BaseException:
             self._began = False
             if journal is not None:
                 journal.close()
-            for orphan, _turns in orphans:
-                orphan.release()
+            self._release()
             if self._owns_backend:
                 await self.backend.close()
             raise
         self.loop, self.forked = asyncio.get_running_loop(), False
-        self.settings, self._journal = place.settings, journal
+        self.settings = place.settings
         self._dispatcher = Dispatcher(
             self.backend,
             self.settings,
@@ -188,7 +195,7 @@ class Lifecycle:
         if self._journal is not None:
             self._journal.close()
         if self._owns_backend:
-            await self.backend.close()
+            await self._close_backend()
 
     async def close(self, seconds: float) -> FlushReport:
         """Drain within so many seconds, and close; a later call has the first one's answer.
@@ -220,8 +227,11 @@ class Lifecycle:
         report = await dispatcher.drain(seconds)
         if self._journal is not None:
             self._journal.close()
-        if not self._owns_backend:
-            return report
+        if self._owns_backend:
+            await self._close_backend()
+        return report
+
+    async def _close_backend(self) -> None:
         # A task of its own: a backend may have to wait for its database, we need not.
         closing = self._closing_backend = asyncio.create_task(
             self.backend.close(), name="trajectory-close-backend"
@@ -231,7 +241,6 @@ class Lifecycle:
             _log.error("the backend is still closing: %r", self.backend)
         elif (error := closing.exception()) is not None:
             _log.error("the backend did not close: %s", in_words(error))
-        return report
 
 
 def _find_left(folder: Path, found: list[tuple[Orphan, int]]) -> None:

@@ -31,6 +31,7 @@ from trajectory.backends.sql.standing import (
     problem,
 )
 from trajectory.backends.sql.translate import translated
+from trajectory.backends.sql.turnstile import MIGRATIONS
 from trajectory.backends.sql.urls import connect_arguments, normalise, require_driver
 from trajectory.errors import ConfigurationError, SchemaError
 
@@ -227,7 +228,7 @@ async def _connected(
             execution_options={standing.PLACE: where},
         )
         try:
-            async with engine.connect() as connection:
+            async with MIGRATIONS.one_at_a_time(), engine.connect() as connection:
                 return await connection.run_sync(work)
         finally:
             await engine.dispose()

@@ -22,8 +22,8 @@ class Dropped:
     """`log_turn` left the turn out, and counted it (`statistics().dropped`). False in a condition.
 
     Only with `overflow="drop_newest"`, or after a failure for good with `on_failure="warn"`. There,
-    at level `stored`, also for a turn that had been accepted and could not be stored: it counts in
-    `statistics().buffered`, and is in the journal where there is one.
+    at level `stored` without a journal, also for a turn that was accepted and could not be stored,
+    which counts in `statistics().buffered`.
     """
 
     __slots__ = ()

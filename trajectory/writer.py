@@ -181,7 +181,7 @@ class Writer:
 
         The batch that the cancellation met has an unknown outcome, and is written again by key.
         """
-        before = self._ledger.turns_waiting
+        before = self._ledger.turns_stored
         deadline = self._loop.time() + self._close_timeout
         cancelled = 0
         watched: set[asyncio.Task[object]] = set()
@@ -210,7 +210,7 @@ class Writer:
         _log.log(
             logging.ERROR if left else logging.WARNING,
             "the event loop ended while the logger was open: %s stored then, %d not%s",
-            counted(before - left, "turn"),
+            counted(self._ledger.turns_stored - before, "turn"),
             left,
             self._delivery.kept if left else "",
         )
@@ -248,8 +248,7 @@ class Writer:
             self.failure = TrajectoryError(f"the writer task was {how}")
         self.refuses = True
         self._delivery.release()
-        if self.failure is not None:
-            self._buffer.turn_away(TrajectoryError("the writer stopped"))
+        self._buffer.turn_away(TrajectoryError("the writer stopped"))
         self._ledger.wake_all()
         _running.discard(self)
 

@@ -253,3 +253,9 @@ def test_a_letter_comes_back_from_its_line(value: Turn) -> None:
         "metadata",
         "id",
     }
+
+
+def test_no_content_is_in_the_repr_of_what_we_make() -> None:
+    sent = turn(1, CANARY)
+    letter = DeadLetter.of(sent, BatchRejectedError("why"))
+    assert CANARY not in repr(letter) + repr(Batch(turns=(sent,))) + repr(MemoryBackend())

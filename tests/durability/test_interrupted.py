@@ -149,7 +149,7 @@ def test_a_logger_whose_loop_has_ended_accepts_nothing() -> None:
         return logger
 
     logger = asyncio.run(main())
-    with pytest.raises(LoggerClosedError, match="event loop has ended"):
+    with pytest.raises(LoggerClosedError, match="with its event loop"):
         logger._life.dispatcher(other_thread=True).accept_nowait(turn(1), 100)
 
 
@@ -531,3 +531,39 @@ async def test_who_waits_for_the_journal_goes_on_as_soon_as_there_is_room(
         place.away = False
         await asyncio.wait_for(waiting, 5)  # of the thirty seconds that it may wait
     assert len(place._turns) == 3
+
+
+async def test_a_fork_while_a_logger_opens_takes_nothing_along(
+    tmp_path: Path, place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Invariant: the child begins anew, and holds no lock of what its parent was finding."""
+    leave(tmp_path, turn(1))
+    found, entered, gate = lifecycle._find_left, threading.Event(), threading.Event()
+
+    def slow(*arguments: Any) -> None:
+        found(*arguments)
+        entered.set()
+        gate.wait(10)
+
+    monkeypatch.setattr(lifecycle, "_find_left", slow)
+    logger = TrajectoryLogger(place)
+    opening = asyncio.create_task(logger.open())
+    assert await asyncio.to_thread(entered.wait, 10)
+    release, hold = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(hold)
+        os._exit(0 if logger._life.forked and os.read(release, 1) == b"" else 9)
+    os.close(release)
+    gate.set()
+    await opening
+    place.away = True
+    await logger.log_turn(turn(2))
+    await logger.aclose(timeout=0.05)
+    place.away = False
+    monkeypatch.undo()
+    async with TrajectoryLogger(place) as again:
+        assert await again.flush() == (2, 0, 0)
+    os.close(hold)
+    _, status = await asyncio.to_thread(os.waitpid, child, 0)
+    assert os.waitstatus_to_exitcode(status) == 0

@@ -88,6 +88,24 @@ async def test_nothing_is_erased_where_what_was_left_cant_be_stored(tmp_path: Pa
     assert len(list(tmp_path.glob("*.journal"))) == 1
 
 
+async def test_nothing_is_erased_where_what_was_left_cant_be_read(tmp_path: Path) -> None:
+    """Invariant: what might come back later is not said to be gone."""
+    journal = Journal(tmp_path)
+    journal.open()
+    journal.append(turn(GONE, 1))
+    journal.close()
+    [segment] = tmp_path.glob("*.journal")
+    content = segment.read_bytes()
+    segment.write_bytes(content[: content.index(b'"first"')] + b"?" * 20)
+    backend = MemoryBackend()
+    await backend.write(Batch(turns=(turn(GONE, 2),)))
+    with segment.open("ab") as file:
+        file.write(b"\x10\0\0\0" + content)
+    with pytest.raises(BackendError, match="nothing was erased"):
+        await erase(backend, tmp_path, [GONE])
+    assert (GONE, 2) in backend._turns
+
+
 async def test_running_journals_are_told_of(tmp_path: Path) -> None:
     settings = LoggerSettings(journal_dir=tmp_path / "j")
     async with TrajectoryLogger(tmp_path / "t.db", settings) as logger:

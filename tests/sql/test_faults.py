@@ -425,3 +425,10 @@ async def test_a_commit_that_is_cut_from_its_answer_is_stored_once(postgres_url:
     assert proxy.cuts == 10
     assert numbers == list(range(10))
     assert isinstance(batch.turns[0], Turn)
+
+
+def test_a_timeout_that_cancelled_something_is_a_database_that_is_away() -> None:
+    """Invariant: a connection that a frozen server keeps waiting is tried again."""
+    error = TimeoutError()
+    error.__cause__ = asyncio.CancelledError()
+    assert isinstance(translate.translate(error, "postgresql://h/db"), BackendUnavailableError)

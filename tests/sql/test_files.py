@@ -8,6 +8,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -296,3 +297,40 @@ async def test_a_second_backend_takes_no_lock_of_the_first_away(tmp_path: Path) 
         assert (tmp_path / "t.db-wal").exists()
         await backend.write(Batch(turns=(a_turn(),)))
     await backend.close()
+
+
+@pytest.mark.parametrize("kind", ["files", "memory"])
+async def test_new_databases_may_be_opened_at_once(tmp_path: Path, kind: str) -> None:
+    """Invariant: a migration goes into its own database, whatever else is migrated meanwhile."""
+    places = [":memory:" if kind == "memory" else tmp_path / f"{n}.db" for n in range(8)]
+    backends = [open_backend(place) for place in places]
+    await asyncio.gather(*(backend.open() for backend in backends))
+    for backend in backends:
+        await backend.write(Batch(turns=(a_turn(),)))
+        assert len(await turns_of(backend)) == 1
+        await backend.close()
+
+
+def test_new_databases_may_be_opened_by_threads_at_once(tmp_path: Path) -> None:
+    async def use(number: int) -> None:
+        backend = open_backend(tmp_path / f"{number}.db")
+        await backend.open()
+        await backend.write(Batch(turns=(a_turn(),)))
+        await backend.close()
+
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(lambda number: asyncio.run(use(number)), range(6)))
+
+
+async def test_an_open_that_is_cancelled_is_cancelled(tmp_path: Path) -> None:
+    """Invariant: what tidies up after it puts no error in its place, and it can be tried again."""
+    for number in range(25):
+        backend = open_backend(tmp_path / f"{number}.db")
+        opening = asyncio.ensure_future(backend.open())
+        await asyncio.sleep(0.002 * number)
+        opening.cancel()
+        [outcome] = await asyncio.gather(opening, return_exceptions=True)
+        assert outcome is None or isinstance(outcome, asyncio.CancelledError), repr(outcome)
+        await backend.open()
+        await backend.write(Batch(turns=(a_turn(),)))
+        await backend.close()

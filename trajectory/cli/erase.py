@@ -51,8 +51,8 @@ def erase_(
     )
     if erased.living:
         screen.say(
-            f"{counted(erased.living, 'journal')} of running programs may hold some of it until "
-            f"they close"
+            f"{counted(erased.living, 'journal')} of running programs may hold more of it; run "
+            f"this again when they have closed"
         )
 
 

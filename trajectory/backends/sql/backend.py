@@ -22,6 +22,7 @@ from trajectory.backends.sql.translate import (
     translated,
 )
 from trajectory.backends.sql.transports import SqliteTransport, Transport, transport
+from trajectory.backends.sql.turnstile import MIGRATIONS
 from trajectory.backends.sql.urls import identity, normalise, require_driver
 from trajectory.backends.sql.writing import CHUNK, KnownIds, Steps, Written, is_large, write_steps
 from trajectory.errors import BackendError
@@ -92,7 +93,8 @@ class SqlBackend:
             try:
                 with translated(self._where):
                     await self._transport.connect()
-                    await self._transport.migrate(self._prepare)
+                    async with MIGRATIONS.one_at_a_time():
+                        await self._transport.migrate(self._prepare)
             except BaseException:
                 await self._transport.close()
                 raise

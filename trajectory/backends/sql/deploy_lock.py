@@ -120,7 +120,16 @@ def _sqlite_transactions(connection: sa.Connection) -> Iterator[None]:
     pragma(connection, "PRAGMA foreign_keys=OFF")  # within a transaction it would do nothing
     try:
         yield
-    finally:
-        connection.rollback()
-        pragma(connection, f"PRAGMA foreign_keys={int(enforced)}")
-        driver.isolation_level = level
+    except BaseException:
+        with suppress(Exception):  # a broken connection keeps nothing, and the reason goes on
+            _restore(connection, driver, level, enforced=enforced)
+        raise
+    _restore(connection, driver, level, enforced=enforced)
+
+
+def _restore(
+    connection: sa.Connection, driver: Any, level: str | None, *, enforced: object
+) -> None:
+    connection.rollback()
+    pragma(connection, f"PRAGMA foreign_keys={int(bool(enforced))}")
+    driver.isolation_level = level

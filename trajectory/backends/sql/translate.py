@@ -103,6 +103,8 @@ def _original(error: BaseException) -> BaseException:
     """Look through SQLAlchemy's wrapping and its driver adapters."""
     if isinstance(error, sa.exc.DBAPIError) and error.orig is not None:
         error = error.orig
+    if isinstance(error.__cause__, asyncio.CancelledError):
+        return error  # a timeout, which cancels what it ends
     if isinstance(error, sqlite3.Error) or error_code(error):
         cause = error.__cause__
         return cause if cause is not None and error_code(cause) else error
