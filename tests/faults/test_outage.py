@@ -167,6 +167,7 @@ async def test_a_frozen_server(pg: Server, tmp_path: Path, report: Reporter) -> 
                     if trial % 2:  # longer than a command may take: the write fails, is repeated
                         await asyncio.sleep(2)
                 assert (await logger.flush(30)).pending == 0
+        await logger.flush(30)  # what the agents logged after the last one
         got = logger.statistics()
         connections = len(await asyncio.to_thread(lambda: pg.backends))
     add_up(found, judge(told, await postgres_rows(pg.url, told.starts)))
