@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from benchmarks.tuning import INTERVAL_PER_S, SIZE_PER_S
 
-BATCHED, SINGLE = "async, batched (the default)", "async, a write a turn"
+BATCHED, SINGLE = "async, batched", "async, a write a turn"
 QUEUED, JOURNALED = "queued", "journaled"
 ONE_BAD = "one of them a conflict"
 SIZES = (1, 5, 10, 50, 100)

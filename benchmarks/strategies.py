@@ -10,14 +10,17 @@ import asyncio
 from time import perf_counter
 
 from benchmarks.work import FIELDS, PROMPT, RESPONSE, Figures, Ticker, caller_figures, idle
-from trajectory import SyncTrajectoryLogger, TrajectoryLogger
+from trajectory import LoggerSettings, SyncTrajectoryLogger, TrajectoryLogger
+
+SETTINGS = LoggerSettings(durability="queued")
+"""The ways to write are compared; what the journal costs beside them has groups of its own."""
 
 IDLE_PER_TURN_S, IDLE_AT_MOST_S = 1e-4, 0.3
 
 
 def sync_strategy(turns: int, *, target: str, batched: bool) -> Figures:
     """Log from a program without an event loop."""
-    with SyncTrajectoryLogger(target) as logger:
+    with SyncTrajectoryLogger(target, SETTINGS) as logger:
         run = logger.start_trajectory()
         logger.flush()
         calls = []
@@ -40,7 +43,7 @@ def async_strategy(turns: int, *, target: str, batched: bool) -> Figures:
 
 async def _log(target: str, turns: int, *, batched: bool) -> Figures:
     off = await idle(min(turns * IDLE_PER_TURN_S, IDLE_AT_MOST_S))
-    async with TrajectoryLogger(target) as logger:
+    async with TrajectoryLogger(target, SETTINGS) as logger:
         run = await logger.start_trajectory()
         await logger.flush()
         batches = logger.statistics().batches

@@ -47,7 +47,9 @@ def targets(results: Results) -> list[Target]:
             )
     if "strategies-wal" in results:
         share = results["strategies-wal"][BATCHED]["ratio"]
-        found.append(Target("WAL: async batched over bare sqlite3", "", 0.25, share, at_least=True))
+        found.append(
+            Target("WAL: async batched (queued) over bare sqlite3", "", 0.25, share, at_least=True)
+        )
     if "stall" in results:
         added = results["stall"]["logging on"]["added_p999_ms"]
         found.append(

@@ -18,7 +18,7 @@ PACKAGE = Path(__file__).parents[1] / "trajectory"
 MAX_LINES = 350
 
 VALUES = {"words", "threads", "report", "values", "ids", "errors", "door", "models"}
-CONTRACT = {*VALUES, "query", "merge", "backend"}
+CONTRACT = {*VALUES, "query", "merge", "backend", "counts"}
 WAY_IN = {
     *CONTRACT,
     *("settings", "forks", "late", "redaction", "admission"),
@@ -38,12 +38,13 @@ MAY_IMPORT: dict[str, set[str]] = {
     "models": {"door", "errors", "ids", "values"},
     "journal": VALUES,
     "settings": {"errors"},
-    "query": {"door", "errors", "models"},
+    "query": {"door", "errors", "models", "values"},
     "merge": {"errors", "models", "values"},
     "forks": set(),
     "late": {"models"},
     "redaction": {"errors", "models"},
     "backend": {"models", "query"},
+    "counts": {"backend", "query"},
     "buffer": {"backend", "models"},
     "admission": {"errors", "late", "models", "redaction"},
     "ledger": {"models", "report"},
@@ -72,6 +73,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "logger": FRONT - {"logger"},
     "run": FRONT - {"run", "backends", "lifecycle", "resume"},
     "sync": FRONT,
+    # The way out knows nothing of the way in.
+    "store": {"backend", "backends", "counts", "errors", "forks", "models", "query"},
+    # Pure functions over the values.
+    "scoring": {"models", "errors", "values", "door", "words"},
     # By hand, beside the way in: what lies in the folders of journals.
     "survey": {"journal", "models"},
     "recovery": {
@@ -86,7 +91,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         *("survey", "finding", "disk", "migrations"),
     },
     "formats": VALUES,
-    "testing": {*CONTRACT, "backends"},
+    "testing": {*CONTRACT, "backends", "store"},
     "cli": {
         *FRONT,
         "formats",
@@ -98,7 +103,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "checkup",
         "",
     },
-    "": {*FRONT, "sync"},
+    "": {*FRONT, "scoring", "store", "sync"},
 }
 """Room -> the rooms it may import from; the empty name is the front door, `trajectory` itself."""
 

@@ -7,6 +7,7 @@ async with TrajectoryLogger("trajectories.db") as logger:
 
 from trajectory.backend import Atomicity, Batch, Capabilities, StorageBackend, Survives
 from trajectory.backends import open_backend
+from trajectory.counts import StoreStatistics
 from trajectory.dead_letters import DeadLetterError
 from trajectory.errors import (
     BackendError,
@@ -40,10 +41,18 @@ from trajectory.models import (
     Turn,
     Violation,
 )
-from trajectory.query import TrajectoryCursor, TrajectoryQuery, TurnCursor, TurnQuery
+from trajectory.query import (
+    MetadataEquals,
+    TrajectoryCursor,
+    TrajectoryQuery,
+    TurnCursor,
+    TurnQuery,
+)
 from trajectory.report import Accepted, Dropped, FlushReport, Statistics
 from trajectory.run import Run, current
+from trajectory.scoring import Counts, PPPWeights, Score, score_turns
 from trajectory.settings import Durability, LoggerSettings, OnFailure, Overflow
+from trajectory.store import TrajectoryStore
 from trajectory.sync import SyncRun, SyncTrajectoryLogger
 
 __version__ = "0.1.0"
@@ -59,6 +68,7 @@ __all__ = [
     "Capabilities",
     "ConfigurationError",
     "ConflictError",
+    "Counts",
     "DeadLetterError",
     "Dropped",
     "Durability",
@@ -71,17 +81,21 @@ __all__ = [
     "LoggerClosedError",
     "LoggerSettings",
     "Message",
+    "MetadataEquals",
     "MissingDependencyError",
     "OnFailure",
     "Overflow",
+    "PPPWeights",
     "PartialWriteError",
     "Question",
     "Role",
     "Run",
     "SchemaError",
+    "Score",
     "Severity",
     "Statistics",
     "StorageBackend",
+    "StoreStatistics",
     "Survives",
     "SyncRun",
     "SyncTrajectoryLogger",
@@ -93,6 +107,7 @@ __all__ = [
     "TrajectoryLogger",
     "TrajectoryQuery",
     "TrajectoryStatus",
+    "TrajectoryStore",
     "Turn",
     "TurnCursor",
     "TurnQuery",
@@ -101,4 +116,5 @@ __all__ = [
     "__version__",
     "current",
     "open_backend",
+    "score_turns",
 ]

@@ -100,7 +100,8 @@ class Capabilities:
     survives: Survives = Survives.NOTHING
     filters: frozenset[str] = frozenset()
     """Fields of the queries that `read_*` honours beyond those that all must: `ids`, `since`,
-    `until`, `descending`, `after`, `limit`."""
+    `until`, `descending`, `after`, `limit`. A `TrajectoryStore` asks for no others, and applies
+    them itself with `query.matches`."""
     identity: str | None = None
     """Names the place it writes to, the same for every object that writes there; no password."""
 

@@ -18,7 +18,7 @@ from trajectory.merge import (
     with_fact,
 )
 from trajectory.models import Trajectory, Turn, in_order, numbered
-from trajectory.query import TrajectoryQuery, TurnQuery, _Query
+from trajectory.query import FILTERS, TrajectoryQuery, TurnQuery, _Query
 from trajectory.words import counted
 
 _Row = TypeVar("_Row", Trajectory, Turn)
@@ -30,7 +30,7 @@ class MemoryBackend:
     `merge_conflicts` counts fields for which a start or end brought a second, different value.
     """
 
-    capabilities = Capabilities(survives=Survives.NOTHING)
+    capabilities = Capabilities(survives=Survives.NOTHING, filters=FILTERS)
 
     def __init__(self) -> None:
         # All state. A write decides first and then changes both without an await in between, so

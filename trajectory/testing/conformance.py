@@ -8,13 +8,18 @@ from contextlib import asynccontextmanager
 
 from trajectory.backend import StorageBackend
 from trajectory.testing.contents import ContentConformance
+from trajectory.testing.filtering import FilteringConformance
 from trajectory.testing.merging import MergingConformance
 from trajectory.testing.reading import ReadingConformance
 from trajectory.testing.writing import WritingConformance
 
 
 class BackendConformance(
-    ContentConformance, WritingConformance, MergingConformance, ReadingConformance
+    ContentConformance,
+    WritingConformance,
+    MergingConformance,
+    ReadingConformance,
+    FilteringConformance,
 ):
     """What the contract in `trajectory.backend` promises, as tests.
 

@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from trajectory import migrations
 from trajectory.backend import Batch, Capabilities, Survives
 from trajectory.backends.sql.engine import APPLICATION_ID
+from trajectory.backends.sql.filters import PUSHED
 from trajectory.backends.sql.reading import Reader
 from trajectory.backends.sql.standing import check_sync, place
 from trajectory.backends.sql.statements import Statements
@@ -25,6 +26,7 @@ from trajectory.backends.sql.transports import SqliteTransport, Transport, trans
 from trajectory.backends.sql.turnstile import MIGRATIONS
 from trajectory.backends.sql.urls import identity, normalise, require_driver
 from trajectory.backends.sql.writing import CHUNK, KnownIds, Steps, Written, is_large, write_steps
+from trajectory.counts import StoreStatistics
 from trajectory.errors import BackendError
 from trajectory.merge import warn_of_differing
 from trajectory.models import Trajectory, Turn
@@ -76,12 +78,13 @@ class SqlBackend:
         """What this database can do."""
         if not isinstance(self._transport, SqliteTransport):
             where = place(identity(self._url))
-            return Capabilities(survives=Survives.POWER_LOSS, identity=where)
+            return Capabilities(survives=Survives.POWER_LOSS, filters=PUSHED, identity=where)
         if self._transport.path is None:
-            return Capabilities(survives=Survives.NOTHING)
+            return Capabilities(survives=Survives.NOTHING, filters=PUSHED)
         lazy = self._wal and not self._syncs_commits
         survives = Survives.PROCESS_CRASH if lazy else Survives.POWER_LOSS
-        return Capabilities(survives=survives, identity=os.path.realpath(self._transport.path))
+        where = os.path.realpath(self._transport.path)
+        return Capabilities(survives=survives, filters=PUSHED, identity=where)
 
     async def open(self) -> None:
         """Connect, and check the schema; a new SQLite file gets it."""
@@ -160,6 +163,11 @@ class SqlBackend:
         """Stream turns, each with its children and all its facts, in the query's order."""
         self._require_open()
         return self._reader.turns(query)
+
+    async def count(self) -> StoreStatistics:
+        """Count what is stored, in one state of the database."""
+        self._require_open()
+        return await self._reader.count()
 
     async def delete_trajectories(self, ids: Sequence[UUID], /) -> int:
         """Delete trajectories with all that belongs to them; say how many there were."""

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
-from uuid import UUID
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from trajectory.backends.sql.filters import (
+    Conditions,
+    among_turns,
+    trajectory_conditions,
+    turn_conditions,
+)
 from trajectory.backends.sql.rows import CHILD_TABLES, as_trajectory, as_turns
-from trajectory.backends.sql.statements import TRAJECTORIES, TURNS
+from trajectory.backends.sql.statements import QUESTIONS, TRAJECTORIES, TURNS, VIOLATIONS
 from trajectory.backends.sql.translate import translated
 from trajectory.backends.sql.transports import Transport
+from trajectory.counts import StoreStatistics
 from trajectory.models import Trajectory, Turn
 from trajectory.query import TrajectoryQuery, TurnQuery
 from trajectory.threads import to_its_end
@@ -33,7 +38,7 @@ _ROW_BYTES = 512
 _SLICE = 200
 """Rows that are taken from a driver before others on the event loop have their turn."""
 
-_Conditions = list[sa.ColumnElement[bool]]
+_T = TypeVar("_T")
 _Children = dict[str, list[Any]]
 """By the field of `Turn` the rows of a page's children."""
 
@@ -49,10 +54,10 @@ class Reader:
     async def trajectories(self, query: TrajectoryQuery) -> AsyncIterator[Trajectory]:
         """Stream trajectories in the query's order."""
         table = TRAJECTORIES
-        conditions = _conditions(query, table.c.id, table.c.created_at, self._dialect)
+        conditions = trajectory_conditions(query, self._dialect)
         pages = _Pages(table, (table.c.created_at, table.c.id), conditions, query)
         while (statement := pages.statement()) is not None:
-            rows, _ = await self._fetch(statement)
+            rows = await self._whole(self._read(statement))
             # In a thread: a page may take long to make.
             made, size = await asyncio.to_thread(_as_trajectories, rows)
             pages.read(rows, size)
@@ -62,35 +67,42 @@ class Reader:
     async def turns(self, query: TurnQuery) -> AsyncIterator[Turn]:
         """Stream turns, each with its children and all its facts, in the query's order."""
         table = TURNS
-        conditions = _conditions(query, table.c.trajectory_id, table.c.created_at, self._dialect)
+        conditions = turn_conditions(query, self._dialect)
         order = (table.c.trajectory_id, table.c.turn_number)
         pages = _Pages(table, order, conditions, query)
         while (statement := pages.statement()) is not None:
-            rows, children = await self._fetch(statement, conditions)
+            # A page of few among many is looked up key by key, not by the range that it spans.
+            rows, children = await self._whole(
+                self._read_turns(statement, None if query.filters else conditions)
+            )
             made, size = await asyncio.to_thread(_as_turns, rows, children)
             pages.read(rows, size)
             for each in made:
                 yield each
 
-    async def _fetch(
-        self, page: sa.Select[Any], conditions: _Conditions | None = None
-    ) -> tuple[list[Any], _Children]:
-        """Fetch a page, and what belongs to its turns where the query's filters are given."""
+    async def count(self) -> StoreStatistics:
+        """Count what is stored, in one state of the database."""
+        rows = await self._whole(self._read(_COUNT))
+        return StoreStatistics(**rows[0])
+
+    async def _whole(self, reading: Coroutine[Any, Any, _T]) -> _T:
         if self._transport.on_loop:
-            return await self._read(page, conditions)
+            return await reading
         # A statement that is cancelled takes its connection with it: of a file that leaves it
         # open, in memory it would be the database. So a cancelled caller waits for the page, which
         # takes milliseconds.
-        return await to_its_end(asyncio.ensure_future(self._read(page, conditions)))
+        return await to_its_end(asyncio.ensure_future(reading))
 
-    async def _read(
-        self, page: sa.Select[Any], conditions: _Conditions | None
+    async def _read(self, statement: sa.Select[Any]) -> list[dict[str, Any]]:
+        async with self._snapshot() as connection:
+            return await _rows(connection, statement)
+
+    async def _read_turns(
+        self, page: sa.Select[Any], conditions: Conditions | None
     ) -> tuple[list[Any], _Children]:
         async with self._snapshot() as connection:
             rows = await _rows(connection, page)
-            if not rows or conditions is None:
-                return rows, {}
-            return rows, await _children(connection, rows, conditions)
+            return rows, await _children(connection, rows, conditions) if rows else {}
 
     @asynccontextmanager
     async def _snapshot(self) -> AsyncIterator[AsyncConnection]:
@@ -118,7 +130,7 @@ class _Pages:
         self,
         table: sa.Table,
         order: tuple[sa.Column[Any], ...],
-        conditions: _Conditions,
+        conditions: Conditions,
         query: TurnQuery | TrajectoryQuery,
     ) -> None:
         self._select = sa.select(table).where(*conditions)
@@ -194,22 +206,29 @@ async def _rows(connection: AsyncConnection, statement: sa.Select[Any]) -> list[
     return rows
 
 
-async def _children(connection: AsyncConnection, rows: Any, conditions: _Conditions) -> _Children:
-    """Read what belongs to a page of turns: by the range of its keys, and the query's filters."""
-    keys = sorted((row["trajectory_id"], row["turn_number"]) for row in (rows[0], rows[-1]))
+async def _children(
+    connection: AsyncConnection, rows: list[Any], conditions: Conditions | None
+) -> _Children:
+    """Read what belongs to a page of turns.
+
+    By the range of its keys and the query's conditions; without conditions, by its keys alone.
+    """
+    keys = [(row["trajectory_id"], row["turn_number"]) for row in rows]
+    first, last = sorted((keys[0], keys[-1]))
     children = {}
     for name, table in CHILD_TABLES.items():
         key = sa.tuple_(table.c.trajectory_id, table.c.turn_number)
-        turn = sa.and_(
-            table.c.trajectory_id == TURNS.c.trajectory_id,
-            table.c.turn_number == TURNS.c.turn_number,
-        )
-        statement = (
-            sa.select(table)
-            .join(TURNS, turn)
-            .where(key >= _literal(keys[0]), key <= _literal(keys[-1]), *conditions)
-            .order_by(*table.primary_key)
-        )
+        statement = sa.select(table).order_by(*table.primary_key)
+        if conditions is None:
+            statement = statement.where(among_turns(table, keys, connection.dialect.name))
+        else:
+            turn = sa.and_(
+                table.c.trajectory_id == TURNS.c.trajectory_id,
+                table.c.turn_number == TURNS.c.turn_number,
+            )
+            statement = statement.join(TURNS, turn).where(
+                key >= _literal(first), key <= _literal(last), *conditions
+            )
         children[name] = await _rows(connection, statement)
     return children
 
@@ -217,30 +236,6 @@ async def _children(connection: AsyncConnection, rows: Any, conditions: _Conditi
 def _literal(key: tuple[Any, ...]) -> Any:
     types = (TURNS.c.trajectory_id.type, TURNS.c.turn_number.type)
     return sa.tuple_(*map(sa.literal, key, types))
-
-
-def _conditions(
-    query: TurnQuery | TrajectoryQuery,
-    id_: sa.ColumnElement[Any],
-    created_at: sa.Column[Any],
-    dialect: str,
-) -> _Conditions:
-    conditions: _Conditions = []
-    if query.ids is not None:
-        conditions.append(_among(id_, query.ids, dialect))
-    if query.since is not None:
-        conditions.append(created_at >= query.since)
-    if query.until is not None:
-        conditions.append(created_at < query.until)
-    return conditions
-
-
-def _among(id_: sa.ColumnElement[Any], ids: Sequence[UUID], dialect: str) -> Any:
-    """Say that an id is one of many, in one parameter: statements take only so many."""
-    if dialect == "postgresql":
-        return id_ == sa.any_(sa.literal(list(ids), sa.ARRAY(sa.Uuid)))
-    listed = sa.func.json_each(json.dumps([each.hex for each in ids])).table_valued("value")
-    return id_.in_(sa.select(sa.cast(listed.c.value, sa.Text)))
 
 
 def _page(
@@ -260,3 +255,13 @@ def _page(
         statement = statement.where(key < place if descending else key > place)
     columns = [column.desc() for column in order] if descending else list(order)
     return statement.order_by(*columns).limit(size)
+
+
+_COUNT = sa.select(
+    *(
+        sa.select(sa.func.count()).select_from(table).scalar_subquery().label(name)
+        for name, table in zip(
+            StoreStatistics._fields, (TRAJECTORIES, TURNS, QUESTIONS, VIOLATIONS), strict=True
+        )
+    )
+)

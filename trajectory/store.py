@@ -1,0 +1,163 @@
+"""`TrajectoryStore`: what people hold to read what is stored."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar
+from uuid import UUID
+
+from trajectory.backend import StorageBackend
+from trajectory.backends import open_backend
+from trajectory.counts import StoreStatistics, counts_of
+from trajectory.errors import ConfigurationError, TrajectoryError
+from trajectory.forks import forget_in_child
+from trajectory.models import Trajectory, Turn
+from trajectory.query import TrajectoryQuery, TurnQuery
+
+_Row = TypeVar("_Row", Trajectory, Turn)
+
+
+class TrajectoryStore:
+    """Reads trajectories and turns.
+
+    `backend` is what a `TrajectoryLogger` takes: a URL, a path, or a `StorageBackend`. What is made
+    of a URL or path is closed with the store; a backend that is handed in is opened and stays its
+    owner's to close.
+
+    Reading makes nothing: a SQLite file that is not there is an error. It waits for no writer, sees
+    whole batches, and nothing that a logger has accepted and not stored yet. Use it in one event
+    loop, between `open` and `aclose`, or in `async with`.
+    """
+
+    def __init__(
+        self, backend: str | os.PathLike[str] | StorageBackend = "trajectories.db"
+    ) -> None:
+        self._owns_backend = not isinstance(backend, StorageBackend)
+        self._backend = backend if isinstance(backend, StorageBackend) else open_backend(backend)
+        self._is_open = False
+        forget_in_child(self)
+
+    def __repr__(self) -> str:
+        return f"<TrajectoryStore {'open' if self._is_open else 'not open'}, {self._backend!r}>"
+
+    @property
+    def backend(self) -> StorageBackend:
+        """Where it reads."""
+        return self._backend
+
+    async def open(self) -> None:
+        """Connect. A no-op while open.
+
+        Raises `ConfigurationError` where there is no file, `BackendUnavailableError` where a server
+        can't be reached, `SchemaError` where its schema is not ours.
+        """
+        if self._is_open:
+            return
+        if self._owns_backend:
+            _refuse_missing(self._backend.capabilities.identity)
+        await self._backend.open()
+        self._is_open = True
+
+    async def aclose(self) -> None:
+        """Let go of the backend, if it was made here. Safe twice; `open` may follow."""
+        self._is_open = False
+        if self._owns_backend:
+            await self._backend.close()
+
+    async def __aenter__(self) -> Self:
+        await self.open()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    def forget(self) -> None:
+        """In a forked child: leave the parent's connections alone; `open` makes others."""
+        forget = getattr(self._backend, "forget", None)
+        if self._is_open and self._owns_backend and forget is not None:
+            forget()
+        self._is_open = False
+
+    async def get(self, trajectory_id: UUID) -> Trajectory | None:
+        """Read one trajectory; None if there is none. Its turns: `turns(TurnQuery(ids=[id]))`."""
+        async with aclosing(self.trajectories(TrajectoryQuery(ids=(trajectory_id,)))) as found:
+            return await anext(found, None)
+
+    def trajectories(
+        self, query: TrajectoryQuery | None = None
+    ) -> AsyncGenerator[Trajectory, None]:
+        """Stream trajectories in the order of the query, all of them without one.
+
+        What is in memory at a time is one page. `limit` counts what passes all filters.
+        """
+        query = TrajectoryQuery() if query is None else query
+        return self._read(self._opened().read_trajectories, query)
+
+    def turns(self, query: TurnQuery | None = None) -> AsyncGenerator[Turn, None]:
+        """Stream turns in the order of the query, all of them without one.
+
+        Each comes with its children and all that was found later. What is in memory at a time is
+        one page. `limit` counts what passes all filters.
+        """
+        query = TurnQuery() if query is None else query
+        return self._read(self._opened().read_turns, query)
+
+    async def statistics(self) -> StoreStatistics:
+        """Count what is stored."""
+        return await counts_of(self._opened())
+
+    def _opened(self) -> StorageBackend:
+        if not self._is_open:
+            raise TrajectoryError(
+                "the store is not open; use `async with`, or `await store.open()` first"
+            )
+        return self._backend
+
+    async def _read(
+        self, read: Callable[[Any], AsyncIterator[_Row]], query: Any
+    ) -> AsyncGenerator[_Row, None]:
+        """Stream what the backend finds, and apply the filters that it doesn't."""
+        rest = query.filters - self._backend.capabilities.filters
+        asked = query.without(rest | {"limit"}) if rest else query
+        # Those that the backend applies are looked at again, since some say something together.
+        wanted = query.without(frozenset({"ids", "since", "until"}))
+        left = query.limit
+        if left == 0:
+            return
+        rows = read(asked)
+        try:
+            async for row in rows:
+                if rest and not wanted.matches(row):
+                    continue
+                yield row
+                if left is not None:
+                    left -= 1
+                    if left == 0:
+                        return
+        finally:
+            if isinstance(rows, AsyncGenerator):
+                await rows.aclose()
+
+
+def _refuse_missing(identity: str | None) -> None:
+    """Raise `ConfigurationError` for a file that is not there: to open it would make it."""
+    if identity is None or not Path(identity).is_absolute():
+        return
+    file = Path(identity)
+    if not file.exists():
+        raise ConfigurationError(
+            f"there is no file {file} to read; check the path, or let a logger make it"
+        )
+    if file.is_file() and not file.stat().st_size:
+        raise ConfigurationError(
+            f"the file {file} is empty, no database yet; check the path, or let a logger fill it"
+        )
