@@ -7,11 +7,15 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import NamedTuple
 
 from trajectory.backend import Batch
 from trajectory.models import Fact, Logged, Trajectory, TrajectoryEnd, Turn
+
+_BATCH_VALUES = 100
+_BATCH_BYTES = 4 * 2**20
 
 Buffered = tuple[Logged, int, float]
 """What waits to be stored, its size in bytes, and the loop's time of its acceptance.
@@ -177,3 +181,15 @@ def as_batch(buffered: Sequence[Buffered]) -> Batch:
         else:
             ends.append(value)
     return Batch(tuple(starts), tuple(turns), tuple(facts), tuple(ends))
+
+
+def next_batch(values: Iterator[tuple[Logged, int]]) -> list[Buffered]:
+    """Take the next values of a journal, each with its bytes, as many as make a batch."""
+    taken: list[Buffered] = []
+    size = 0
+    for value, bytes_ in islice(values, _BATCH_VALUES):
+        taken.append((value, bytes_, 0.0))
+        size += bytes_
+        if size >= _BATCH_BYTES:
+            break
+    return taken

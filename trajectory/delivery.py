@@ -10,16 +10,15 @@ from it in order, as the buffer has room. What dead processes left is stored bef
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from itertools import islice
 
 from trajectory.backend import StorageBackend
-from trajectory.buffer import Buffer, Buffered
+from trajectory.buffer import Buffer, Buffered, next_batch
 from trajectory.dead_letters import DeadLetter, DeadLetters
 from trajectory.errors import ConflictError
 from trajectory.isolation import write_isolating
-from trajectory.journal import Journal, Journaled, JournalError, Orphan
+from trajectory.journal import Journal, JournalError, Orphan
 from trajectory.ledger import Ledger
 from trajectory.models import Turn
 from trajectory.retry import Retry
@@ -29,9 +28,6 @@ from trajectory.threads import in_thread
 from trajectory.words import counted
 
 _log = logging.getLogger(__name__)
-
-_REPLAY_VALUES = 100
-_REPLAY_BYTES = 4 * 2**20
 
 
 class Delivery:
@@ -153,7 +149,7 @@ class Delivery:
         before = self._ledger.replay_settled
         values = orphan.values()
         try:
-            while chunk := await in_thread(partial(_take, values)):
+            while chunk := await in_thread(partial(next_batch, values)):
                 await write_isolating(chunk, self._retry.write, self._settle_replayed)
             orphan.remove()
         except JournalError as error:
@@ -185,14 +181,3 @@ class Delivery:
         for orphan, _turns in self._orphans:
             orphan.release()
         self._spill.wake()
-
-
-def _take(values: Iterator[tuple[Journaled, int]]) -> list[Buffered]:
-    taken: list[Buffered] = []
-    size = 0
-    for value, bytes_ in islice(values, _REPLAY_VALUES):
-        taken.append((value, bytes_, 0.0))
-        size += bytes_
-        if size >= _REPLAY_BYTES:
-            break
-    return taken

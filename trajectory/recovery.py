@@ -7,13 +7,13 @@ person waits for the answer: nothing is tried twice, and what could not be done 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
 from trajectory.backend import Batch, StorageBackend, Survives
-from trajectory.buffer import Buffered
+from trajectory.buffer import Buffered, next_batch
 from trajectory.dead_letters import DeadLetter, DeadLetterError, DeadLetterFile
 from trajectory.errors import (
     BackendError,
@@ -22,13 +22,11 @@ from trajectory.errors import (
     PartialWriteError,
 )
 from trajectory.isolation import write_isolating
-from trajectory.journal import Journaled, JournalError, Orphan, leftovers
+from trajectory.journal import JournalError, Orphan, leftovers
 from trajectory.placement import folder_of
 from trajectory.survey import Owner, Segment, look
 
 _VALUES = 100
-_BYTES = 4 * 2**20
-"""A batch is full at either."""
 
 
 @dataclass(slots=True)
@@ -117,24 +115,13 @@ async def _replay(
 
     values = orphan.values()
     try:
-        while chunk := _take(values):
+        while chunk := next_batch(values):
             await write_isolating(chunk, _Once(backend).write, settle)
         segment.note_damage(orphan)
         orphan.remove()
         segment.removed = True
     except JournalError as error:
         segment.problem = str(error)
-
-
-def _take(values: Iterator[tuple[Journaled, int]]) -> list[Buffered]:
-    taken: list[Buffered] = []
-    size = 0
-    for value, bytes_ in islice(values, _VALUES):
-        taken.append((value, bytes_, 0.0))
-        size += bytes_
-        if size >= _BYTES:
-            break
-    return taken
 
 
 class _Once:

@@ -28,6 +28,7 @@ from trajectory import (
     TrajectoryQuery,
     Turn,
     TurnQuery,
+    buffer,
     delivery,
     lifecycle,
     open_backend,
@@ -219,14 +220,14 @@ def test_a_fact_waits_for_its_turn_though_the_loop_ends_during_the_replay(
     """Invariant: what was logged behind a replay is not stored before it, but left beside it."""
     leave(tmp_path, turn(1))
     gate, entered = threading.Event(), threading.Event()
-    take = delivery._take
+    take = buffer.next_batch
 
     def slow(values: Any) -> Any:
         entered.set()
         gate.wait(10)
         return take(values)
 
-    monkeypatch.setattr(delivery, "_take", slow)
+    monkeypatch.setattr(delivery, "next_batch", slow)
 
     async def interrupted() -> None:
         logger = await TrajectoryLogger(place).open()
@@ -401,7 +402,7 @@ async def test_a_segment_that_fails_to_be_read_holds_nobody_back(
     def broken(_values: Any) -> Any:
         raise JournalError("can't read the journal: Input/output error")
 
-    monkeypatch.setattr(delivery, "_take", broken)
+    monkeypatch.setattr(delivery, "next_batch", broken)
     async with TrajectoryLogger(place) as logger:
         assert await logger.flush() == (0, 0, 0)
         assert (await logger.resume_trajectory(ID)).last_turn_number == 0

@@ -16,7 +16,8 @@ from faults.ledger import Acknowledgements, content_of
 
 from trajectory import BackendUnavailableError, LoggerSettings, TrajectoryLogger
 from trajectory.backends.sql import engine
-from trajectory.delivery import Delivery, _take
+from trajectory.buffer import next_batch
+from trajectory.delivery import Delivery
 from trajectory.isolation import write_isolating
 from trajectory.journal import Orphan
 from trajectory.retry import Retry
@@ -125,7 +126,7 @@ async def replay_removing_first(**options: Any) -> None:
         values = list(orphan.values())
         orphan.remove()
         left = iter(values)
-        while chunk := _take(left):
+        while chunk := next_batch(left):
             await write_isolating(chunk, self._retry.write, self._settle_replayed)
 
     Delivery._replay = replay_one  # type: ignore[method-assign]
