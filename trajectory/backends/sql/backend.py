@@ -31,6 +31,7 @@ from trajectory.errors import BackendError
 from trajectory.merge import warn_of_differing
 from trajectory.models import Trajectory, Turn
 from trajectory.query import TrajectoryQuery, TurnQuery
+from trajectory.threads import to_its_end
 
 _TRIES = 5
 """How often a batch is written again when others take its keys between a look and an insert."""
@@ -92,16 +93,23 @@ class SqlBackend:
         async with self._opening:
             if self._is_open:
                 return
-            self._syncs_commits = False
-            try:
-                with translated(self._where):
-                    await self._transport.connect()
-                    async with MIGRATIONS.one_at_a_time():
-                        await self._transport.migrate(self._prepare)
-            except BaseException:
-                await self._transport.close()
-                raise
-            self._is_open = True
+            if self._transport.on_loop:
+                await self._connect()
+            else:
+                # Cancelled half-way, a connection to a file would stay open until it is collected.
+                await to_its_end(asyncio.ensure_future(self._connect()))
+
+    async def _connect(self) -> None:
+        self._syncs_commits = False
+        try:
+            with translated(self._where):
+                await self._transport.connect()
+                async with MIGRATIONS.one_at_a_time():
+                    await self._transport.migrate(self._prepare)
+        except BaseException:
+            await self._transport.close()
+            raise
+        self._is_open = True
 
     async def survive_power_loss(self) -> None:
         """From now on, a batch outlives a power loss once `write` has returned. Call it while open.
