@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -74,6 +75,36 @@ def leave(tmp_path: Path, *values: Turn) -> None:
     for value in values:
         journal.append(value)
     journal.close()
+
+
+@contextlib.contextmanager
+def a_child(is_right: Callable[[], bool] = lambda: True) -> Iterator[None]:
+    """Fork a child that lives as long as the block, with all that this process has open."""
+    release, hold = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(hold)
+        os._exit(0 if is_right() and os.read(release, 1) == b"" else 9)
+    os.close(release)
+    try:
+        yield
+    finally:
+        os.close(hold)
+        _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) == 0
+
+
+def slow_to_find(monkeypatch: pytest.MonkeyPatch) -> tuple[threading.Event, threading.Event]:
+    """Hold an open once it has found what was left; give what says so, and what lets it go on."""
+    found, entered, gate = lifecycle._find_left, threading.Event(), threading.Event()
+
+    def slow(*arguments: Any) -> None:
+        found(*arguments)
+        entered.set()
+        gate.wait(10)
+
+    monkeypatch.setattr(lifecycle, "_find_left", slow)
+    return entered, gate
 
 
 @pytest.mark.parametrize("level", ["queued", "journaled"])
@@ -194,14 +225,7 @@ async def test_a_cancelled_open_leaves_what_was_left_to_the_next(
     tmp_path: Path, place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     leave(tmp_path, *(turn(number) for number in range(1, 6)))
-    found, entered, gate = lifecycle._find_left, threading.Event(), threading.Event()
-
-    def slow(*arguments: Any) -> None:
-        found(*arguments)
-        entered.set()
-        gate.wait(10)
-
-    monkeypatch.setattr(lifecycle, "_find_left", slow)
+    entered, gate = slow_to_find(monkeypatch)
     logger = TrajectoryLogger(place)
     opening = asyncio.create_task(logger.open())
     assert await asyncio.to_thread(entered.wait, 10)
@@ -255,61 +279,31 @@ async def test_a_child_keeps_no_lock_of_what_its_parent_replays(
     leave(tmp_path, *(turn(number) for number in range(1, 21)))
     place.away = True
     logger = await TrajectoryLogger(place).open()
-    release, hold = os.pipe()
-    child = os.fork()
-    if child == 0:
-        os.close(hold)
-        os.read(release, 1)  # lives until the test closes its end
-        os._exit(0)
-    try:
-        os.close(release)
+    with a_child():
         assert (await logger.aclose(timeout=0.05)).pending == 20
         place.away = False
         async with TrajectoryLogger(place) as again:
             assert await again.flush() == (20, 0, 0)
-    finally:
-        os.close(hold)
-        await asyncio.to_thread(os.waitpid, child, 0)
 
 
 async def test_a_child_keeps_no_lock_of_the_journal(tmp_path: Path, place: Place) -> None:
     place.away = True
     logger = await TrajectoryLogger(place).open()
     await logger.log_turn(turn(1))
-    release, hold = os.pipe()
-    child = os.fork()
-    if child == 0:
-        os.close(hold)
-        os.read(release, 1)
-        os._exit(0)
-    try:
-        os.close(release)
+    with a_child():
         assert (await logger.aclose(timeout=0.05)).pending == 1
         place.away = False
         async with TrajectoryLogger(place) as again:
             assert await again.flush() == (1, 0, 0)
-    finally:
-        os.close(hold)
-        await asyncio.to_thread(os.waitpid, child, 0)
 
 
 async def test_a_fork_while_a_letter_is_written_holds_nobody_back(tmp_path: Path) -> None:
     file = DeadLetterFile(tmp_path)
-    child = 0
-    release, hold = os.pipe()
-    with file._locked(os.O_RDWR | os.O_CREAT):
-        child = os.fork()
-        if child == 0:
-            os.close(hold)
-            os.read(release, 1)
-            os._exit(0)
-    try:
-        os.close(release)
+    with contextlib.ExitStack() as child:
+        with file._locked(os.O_RDWR | os.O_CREAT):
+            child.enter_context(a_child())
         with file._locked(os.O_RDWR):
             pass  # raises BlockingIOError after two seconds where the child has the lock
-    finally:
-        os.close(hold)
-        await asyncio.to_thread(os.waitpid, child, 0)
 
 
 async def test_spill_and_a_bad_turn_together_lose_nothing(tmp_path: Path, place: Place) -> None:
@@ -539,32 +533,17 @@ async def test_a_fork_while_a_logger_opens_takes_nothing_along(
 ) -> None:
     """Invariant: the child begins anew, and holds no lock of what its parent was finding."""
     leave(tmp_path, turn(1))
-    found, entered, gate = lifecycle._find_left, threading.Event(), threading.Event()
-
-    def slow(*arguments: Any) -> None:
-        found(*arguments)
-        entered.set()
-        gate.wait(10)
-
-    monkeypatch.setattr(lifecycle, "_find_left", slow)
+    entered, gate = slow_to_find(monkeypatch)
     logger = TrajectoryLogger(place)
     opening = asyncio.create_task(logger.open())
     assert await asyncio.to_thread(entered.wait, 10)
-    release, hold = os.pipe()
-    child = os.fork()
-    if child == 0:
-        os.close(hold)
-        os._exit(0 if logger._life.forked and os.read(release, 1) == b"" else 9)
-    os.close(release)
-    gate.set()
-    await opening
-    place.away = True
-    await logger.log_turn(turn(2))
-    await logger.aclose(timeout=0.05)
-    place.away = False
-    monkeypatch.undo()
-    async with TrajectoryLogger(place) as again:
-        assert await again.flush() == (2, 0, 0)
-    os.close(hold)
-    _, status = await asyncio.to_thread(os.waitpid, child, 0)
-    assert os.waitstatus_to_exitcode(status) == 0
+    with a_child(lambda: logger._life.forked):
+        gate.set()
+        await opening
+        place.away = True
+        await logger.log_turn(turn(2))
+        await logger.aclose(timeout=0.05)
+        place.away = False
+        monkeypatch.undo()
+        async with TrajectoryLogger(place) as again:
+            assert await again.flush() == (2, 0, 0)

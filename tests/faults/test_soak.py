@@ -23,9 +23,7 @@ pytestmark = [pytest.mark.soak, pytest.mark.timeout(90_000)]
 PER_S = 20
 RUN_TURNS = 50
 MIB = 2**20
-# A reader that holds its snapshot keeps the WAL from being used anew: ten minutes of batches, of
-# about fifteen pages each, take 72 MiB.
-MOST_WAL = 96 * MIB
+MOST_WAL = 64 * MIB
 MOST_GROWTH = 20 * MIB
 
 

@@ -12,8 +12,8 @@ from trajectory.finding import Verdict, in_bytes, some
 
 MOUNTS = r"""/dev/vda / ext4 rw 0 0
 proc /proc proc rw 0 0
-server:/home /home nfs4 rw 0 0
-tmpfs /home/ada/tmp tmpfs rw 0 0
+server:/nfs /nfs nfs4 rw 0 0
+tmpfs /nfs/agent/tmp tmpfs rw 0 0
 //pc/share /mnt/with\040space cifs rw 0 0
 host /mnt/vm 9p rw 0 0
 me@pc: /mnt/ssh fuse.sshfs rw 0 0
@@ -27,9 +27,9 @@ broken
     ("path", "type_"),
     [
         ("/data/t.db", "ext4"),
-        ("/home/ada/t.db", "nfs4"),
-        ("/home/ada/tmp/t.db", "tmpfs"),
-        ("/homes/t.db", "ext4"),
+        ("/nfs/agent/t.db", "nfs4"),
+        ("/nfs/agent/tmp/t.db", "tmpfs"),
+        ("/nfsx/t.db", "ext4"),
         ("/mnt/with space/t.db", "cifs"),
         ("/mnt/vm/t.db", "9p"),
         ("/mnt/ssh/t.db", "fuse.sshfs"),
