@@ -57,6 +57,7 @@ class MessageFactory(factory.Factory[Message]):
     class Params:
         full = Trait(
             reasoning="The user wants OAuth; ask first.",
+            call_id="call-1",
             model_name="model-1",
             stop_reason="end_turn",
             usage=LazyFunction(lambda: {"input": 12, "output": 3}),

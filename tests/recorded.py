@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -26,3 +27,40 @@ def real(name: str) -> Path:
             pytest.fail(missing)
         pytest.skip(missing)
     return path
+
+
+class Described(NamedTuple):
+    """A real file with the counts that the page beside the files gives of it."""
+
+    path: Path
+    sessions: int
+    prompts: int
+    assistant: int
+    tool_calls: int
+    tokens: dict[str, int]
+    others: dict[str, int]
+
+
+def described(format_: str) -> list[Any]:
+    """Give the real files of a format, as parameters of a test; it is skipped where none are."""
+    page = _FOLDER / "README.md"
+    if not page.exists():
+        missing = pytest.mark.skipif(not _NAMED, reason=f"{page} is not there; see {VARIABLE}")
+        return [pytest.param(None, marks=missing, id="real files")]
+    section = page.read_text().split(f"\n## {format_}\n", 1)[1].split("\n## ", 1)[0]
+    found = []
+    for line in section.splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if not cells[0].startswith("`") or len(cells) < 9:
+            continue
+        name = cells[0].strip("`")
+        counts = map(int, cells[2:6])
+        tokens, others = (
+            {key: int(number) for key, _, number in (word.partition("=") for word in cell.split())}
+            if cell != "-"
+            else {}
+            for cell in cells[6:8]
+        )
+        file = Described(_FOLDER / format_ / name, *counts, tokens, others)
+        found.append(pytest.param(file, id=name))
+    return found

@@ -74,7 +74,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "run": FRONT - {"run", "backends", "lifecycle", "resume"},
     "sync": FRONT,
     # The way out knows nothing of the way in.
-    "store": {"backend", "backends", "counts", "errors", "forks", "models", "query"},
+    "store": {
+        *("backend", "backends", "counts", "errors", "forks", "models", "query"),
+        *("scoring", "erasure", "placement", "settings"),
+    },
     # Pure functions over the values.
     "scoring": {"models", "errors", "values", "door", "words"},
     # By hand, beside the way in: what lies in the folders of journals.
@@ -90,11 +93,14 @@ MAY_IMPORT: dict[str, set[str]] = {
         *("backend", "backends", "errors", "settings", "dead_letters", "journal", "placement"),
         *("survey", "finding", "disk", "migrations"),
     },
-    "formats": VALUES,
+    "formats": {*VALUES, "scoring"},
     "testing": {*CONTRACT, "backends", "store"},
     "cli": {
         *FRONT,
         "formats",
+        "query",
+        "store",
+        "scoring",
         "migrations",
         "survey",
         "recovery",

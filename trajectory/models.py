@@ -77,11 +77,13 @@ class Role(StrEnum):
 class Message(Value):
     """One message inside a turn that has more than a prompt and a response.
 
-    `content` is text, or a list of parts (JSON) where the format has parts.
+    `content` is text, or a list of parts (JSON) where the format has parts. `call_id` is that of
+    the `ToolCall` which a message of the role `tool` answers.
     """
 
     role: Role
     content: str | Parts | None = None
+    call_id: Label | None = None
     reasoning: str | None = None
     model_name: Label | None = None
     stop_reason: Label | None = None

@@ -125,6 +125,7 @@ def upgrade() -> None:
         sa.Column("role", sa.String(16), nullable=False),
         sa.Column("content", sa.Text()),
         sa.Column("content_parts", JSON),
+        sa.Column("call_id", sa.Text()),
         sa.Column("reasoning", sa.Text()),
         sa.Column("model_name", sa.Text()),
         sa.Column("stop_reason", sa.Text()),

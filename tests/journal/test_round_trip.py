@@ -102,6 +102,7 @@ messages = some(
     Message,
     {"role": st.sampled_from(Role)},
     content=texts | st.lists(json_values, max_size=2),
+    call_id=labels,
     reasoning=texts,
     usage=json_values,
     token_ids=json_values,

@@ -1,22 +1,26 @@
-"""What an importer is: it turns a stream of bytes into trajectories, and says what it could not.
+"""What an importer and an exporter are, and the rules that both keep.
 
-**Streaming.** `read` holds one conversation at a time, however long the stream is.
+**Importers** turn a stream of bytes into trajectories. *Streaming*: `read` holds one conversation
+at a time, however long the stream is. *Whole or not at all*: a conversation is given with all its
+turns, valid as they stand, or it is a `Problem`; an importer never raises for what the stream
+holds, and no reason quotes it. *The same input, the same trajectories*: ids and times are derived
+from the source's own or from the content, its occurrence in the stream and `as_of`, so that
+importing twice changes nothing. *Nothing lost in silence*: what has no place in a trajectory is
+counted in `left_out`.
 
-**Whole or not at all.** A conversation is given with all its turns, valid as they stand, or it is a
-`Problem`. An importer never raises for what the stream holds, and no reason quotes it.
-
-**The same input, the same trajectories.** Ids and times are derived from the content, its
-occurrence in the stream and `as_of`, so that importing twice changes nothing.
-
-**Nothing lost in silence.** What has no place in a trajectory is counted in `left_out`.
+**Exporters** turn trajectories into the bytes of one file. *Streaming*: turns come one by one, and
+a format that can't be written so holds one trajectory at a time. *The same trajectories, the same
+bytes*: no clock, no chance, no order but that of the input. *Nothing lost in silence*: what the
+format has no place for is counted in `left_out`.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import BinaryIO, NamedTuple, Protocol
+from typing import BinaryIO, NamedTuple, Protocol, runtime_checkable
 
 from trajectory.models import Trajectory, Turn
 
@@ -39,6 +43,7 @@ class ImportedTrajectory:
     """What has no place in a trajectory, with how often it stood there."""
 
 
+@runtime_checkable
 class Importer(Protocol):
     """Reads one format. The module's docstring is the contract."""
 
@@ -50,3 +55,85 @@ class Importer(Protocol):
     def read(self, stream: BinaryIO, *, as_of: datetime) -> Iterator[ImportedTrajectory | Problem]:
         """Read a stream to its end. `as_of` dates what carries no time of its own."""
         ...
+
+
+class Writing(Protocol):
+    """One file of an export, while it is written: for each trajectory `start`, `turn`..., `end`."""
+
+    @property
+    def left_out(self) -> Counter[str]:
+        """What the format had no place for so far, with how often it was left out."""
+        ...
+
+    def start(self, trajectory: Trajectory) -> None:
+        """Begin a trajectory."""
+        ...
+
+    def turn(self, turn: Turn) -> None:
+        """Write a turn of it; they come in the order of their numbers."""
+        ...
+
+    def end(self) -> None:
+        """End the trajectory: all its turns were given."""
+        ...
+
+    def close(self) -> None:
+        """End the file, which stays open: the caller closes it."""
+        ...
+
+
+@runtime_checkable
+class Exporter(Protocol):
+    """Writes one format. The module's docstring is the contract."""
+
+    @property
+    def name(self) -> str:
+        """The format's name on the command line."""
+        ...
+
+    @property
+    def version(self) -> str:
+        """Which version of the format is written, for the manifest."""
+        ...
+
+    @property
+    def suffix(self) -> str:
+        """What the names of its files end with, with the dot."""
+        ...
+
+    def begin(self, out: BinaryIO) -> Writing:
+        """Begin a file. `out` takes bytes, and is closed by the caller."""
+        ...
+
+
+class Gathered:
+    """A base for formats that need a trajectory whole: implement `write`."""
+
+    def __init__(self, out: BinaryIO) -> None:
+        self.out = out
+        self.left_out: Counter[str] = Counter()
+        self._trajectory: Trajectory | None = None
+        self._turns: list[Turn] = []
+
+    def write(self, trajectory: Trajectory, turns: tuple[Turn, ...]) -> None:
+        """Write a trajectory with all its turns to `self.out`."""
+        raise NotImplementedError
+
+    def start(self, trajectory: Trajectory) -> None:
+        """Begin a trajectory."""
+        self._trajectory = trajectory
+
+    def turn(self, turn: Turn) -> None:
+        """Keep a turn until the trajectory ends."""
+        self._turns.append(turn)
+
+    def end(self) -> None:
+        """Write the trajectory."""
+        assert self._trajectory is not None  # noqa: S101 - `start` comes first
+        trajectory, turns = self._trajectory, tuple(self._turns)
+        self._trajectory = None
+        self._turns.clear()
+        self.write(trajectory, turns)
+
+    def close(self) -> None:
+        """End the file. Nothing is left to write."""

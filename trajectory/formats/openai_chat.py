@@ -172,6 +172,7 @@ class _Conversation:
             Message(
                 role=known,
                 content=content,
+                call_id=_call_id(message) if known is Role.TOOL else None,
                 reasoning=_reasoning(message),
                 stop_reason=stop_reason,
             )
@@ -283,6 +284,11 @@ def _part_text(part: Any) -> str | None:
 
 def _parts_without_text(content: list[Any]) -> int:
     return sum(_part_text(part) is None for part in content)
+
+
+def _call_id(message: Mapping[str, Any]) -> str | None:
+    call_id = message.get("tool_call_id")
+    return call_id if isinstance(call_id, str) else None
 
 
 def _reasoning(message: Mapping[str, Any]) -> str | None:

@@ -105,7 +105,7 @@ def full_turn(trajectory_id: UUID) -> Turn:
                 token_ids=[1, 2, 3],
                 logprobs=[-0.5, None],
             ),
-            Message(role="tool", content=""),
+            Message(role="tool", content="", call_id="c1"),
             Message(role="assistant"),
         ],
         tool_calls=[

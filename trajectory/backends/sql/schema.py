@@ -137,6 +137,7 @@ class MessageRow(_OfTurn, Base):
     role: Mapped[str] = mapped_column(sa.String(16))
     content: Mapped[str | None]
     content_parts: Mapped[Json | None]
+    call_id: Mapped[str | None]
     reasoning: Mapped[str | None]
     model_name: Mapped[str | None]
     stop_reason: Mapped[str | None]
