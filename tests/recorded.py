@@ -54,13 +54,14 @@ def described(format_: str) -> list[Any]:
         if not cells[0].startswith("`") or len(cells) < 9:
             continue
         name = cells[0].strip("`")
-        counts = map(int, cells[2:6])
+        sessions, prompts, assistant, calls = map(int, cells[2:6])
         tokens, others = (
             {key: int(number) for key, _, number in (word.partition("=") for word in cell.split())}
             if cell != "-"
             else {}
             for cell in cells[6:8]
         )
-        file = Described(_FOLDER / format_ / name, *counts, tokens, others)
+        path = _FOLDER / format_ / name
+        file = Described(path, sessions, prompts, assistant, calls, tokens, others)
         found.append(pytest.param(file, id=name))
     return found
