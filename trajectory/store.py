@@ -3,22 +3,34 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, NamedTuple, Self, TypeVar
 from uuid import UUID
 
 from trajectory.backend import StorageBackend
 from trajectory.backends import open_backend
-from trajectory.counts import StoreStatistics, counts_of
+from trajectory.counts import StoreStatistics, Totals, counts_of, findings_of, totals_of
 from trajectory.errors import ConfigurationError, TrajectoryError
 from trajectory.forks import forget_in_child
-from trajectory.models import Trajectory, Turn
+from trajectory.models import AGENT, Trajectory, Turn
 from trajectory.query import TrajectoryQuery, TurnQuery
+from trajectory.scoring.score import Score, weigh
+from trajectory.scoring.weights import DEFAULT_WEIGHTS, PPPWeights
+
+_SCORED_AT_ONCE = 500
+"""Trajectories in one grouped statement."""
 
 _Row = TypeVar("_Row", Trajectory, Turn)
+
+
+class TrajectoryScore(NamedTuple):
+    """A trajectory's score."""
+
+    trajectory_id: UUID
+    score: Score
 
 
 class TrajectoryStore:
@@ -111,6 +123,46 @@ class TrajectoryStore:
         query = TurnQuery() if query is None else query
         return self._read(self._opened().read_turns, query)
 
+    async def score(
+        self,
+        trajectory_id: UUID,
+        *,
+        weights: PPPWeights = DEFAULT_WEIGHTS,
+        source: str = AGENT,
+    ) -> Score | None:
+        """Score one trajectory by the findings of one source; None if there is no trajectory.
+
+        R_Proact and R_Pers as in `trajectory.scoring`, of all its turns.
+        """
+        query = TrajectoryQuery(ids=(trajectory_id,))
+        async with aclosing(self.scores(query, weights=weights, source=source)) as found:
+            scored = await anext(found, None)
+        return None if scored is None else scored.score
+
+    async def scores(
+        self,
+        query: TrajectoryQuery | None = None,
+        *,
+        weights: PPPWeights = DEFAULT_WEIGHTS,
+        source: str = AGENT,
+    ) -> AsyncGenerator[TrajectoryScore, None]:
+        """Score trajectories by the findings of one source, in the order of the query.
+
+        One without findings is scored too. The database counts, hundreds of trajectories at a time;
+        what is in memory is one page.
+        """
+        backend = self._opened()
+        async with aclosing(self.trajectories(query)) as found:
+            while ids := [each.id async for each in _first(found, _SCORED_AT_ONCE)]:
+                counts = await findings_of(backend, ids, source)
+                for id_ in ids:
+                    score = weigh(counts[id_], weights, source=source)
+                    yield TrajectoryScore(id_, score)
+
+    async def totals(self, ids: Sequence[UUID]) -> dict[UUID, Totals]:
+        """Count the turns and tokens of some trajectories; one that is unknown has none."""
+        return await totals_of(self._opened(), ids)
+
     async def statistics(self) -> StoreStatistics:
         """Count what is stored."""
         return await counts_of(self._opened())
@@ -146,6 +198,15 @@ class TrajectoryStore:
         finally:
             if isinstance(rows, AsyncGenerator):
                 await rows.aclose()
+
+
+async def _first(rows: AsyncIterator[_Row], count: int) -> AsyncIterator[_Row]:
+    """Give the next so many rows, and leave the others."""
+    for _ in range(count):
+        try:
+            yield await anext(rows)
+        except StopAsyncIteration:
+            return
 
 
 def _refuse_missing(identity: str | None) -> None:

@@ -9,13 +9,12 @@ from decimal import Context, Decimal
 
 from trajectory.errors import ConfigurationError
 from trajectory.models import AGENT, EffortLevel, Severity, Turn
-from trajectory.scoring.weights import FORMULA, PPPWeights, exact
+from trajectory.scoring.weights import DEFAULT_WEIGHTS, FORMULA, PPPWeights, exact
 from trajectory.values import FrozenDict
 
 _EFFORTS = tuple(EffortLevel)
 _SEVERITIES = tuple(Severity)
 _COUNTED: tuple[str, ...] = (*_EFFORTS, *_SEVERITIES)
-_DEFAULTS = PPPWeights()
 _ZERO = Decimal()
 _MATH = Context(prec=100)
 """Our own, so that nobody's decimal settings change a score. Far finer than a float."""
@@ -90,8 +89,44 @@ class Score:
     total: float
     counts: Counts
     source: str = AGENT
-    weights: PPPWeights = _DEFAULTS
+    weights: PPPWeights = DEFAULT_WEIGHTS
     formula: str = FORMULA
+
+
+class FindingCounter:
+    """Counts the questions and violations of one source, turn by turn."""
+
+    def __init__(self, source: str = AGENT) -> None:
+        self._source = source
+        self._efforts: Counter[str] = Counter()
+        self._severities: Counter[str] = Counter()
+        self._preferences: dict[str, Counter[str]] = {}
+
+    def add(self, turn: Turn) -> None:
+        """Count those of a turn."""
+        for question in turn.questions:
+            if question.source == self._source:
+                self.add_questions(question.effort_level, 1)
+        for violation in turn.violations:
+            if violation.source == self._source:
+                self.add_violations(violation.severity, violation.preference_name, 1)
+
+    def add_questions(self, level: str, number: int) -> None:
+        """Count so many questions of an effort level."""
+        self._efforts[level] += number
+
+    def add_violations(self, severity: str, preference: str, number: int) -> None:
+        """Count so many violations of a preference."""
+        self._severities[severity] += number
+        self._preferences.setdefault(preference, Counter())[severity] += number
+
+    def counts(self) -> Counts:
+        """Give what was counted so far."""
+        return Counts(
+            **{level: self._efforts[level] for level in _EFFORTS},
+            **{severity: self._severities[severity] for severity in _SEVERITIES},
+            preferences=self._preferences,
+        )
 
 
 def count_findings(turns: Iterable[Turn], source: str = AGENT) -> Counts:
@@ -99,26 +134,13 @@ def count_findings(turns: Iterable[Turn], source: str = AGENT) -> Counts:
 
     All turns that are given count, those of copied context as well.
     """
-    efforts: Counter[str] = Counter()
-    severities: Counter[str] = Counter()
-    preferences: dict[str, Counter[str]] = {}
+    counter = FindingCounter(source)
     for turn in turns:
-        for question in turn.questions:
-            if question.source == source:
-                efforts[question.effort_level] += 1
-        for violation in turn.violations:
-            if violation.source == source:
-                severities[violation.severity] += 1
-                broken = preferences.setdefault(violation.preference_name, Counter())
-                broken[violation.severity] += 1
-    return Counts(
-        **{level: efforts[level] for level in _EFFORTS},
-        **{severity: severities[severity] for severity in _SEVERITIES},
-        preferences=preferences,
-    )
+        counter.add(turn)
+    return counter.counts()
 
 
-def weigh(counts: Counts, weights: PPPWeights = _DEFAULTS, *, source: str = AGENT) -> Score:
+def weigh(counts: Counts, weights: PPPWeights = DEFAULT_WEIGHTS, *, source: str = AGENT) -> Score:
     """Weigh counts. The result is the float nearest to the exact decimal sum.
 
     Raises `ConfigurationError` where the weights name preferences and the counts do not tell which
@@ -140,7 +162,7 @@ def weigh(counts: Counts, weights: PPPWeights = _DEFAULTS, *, source: str = AGEN
 
 
 def score_turns(
-    turns: Iterable[Turn], weights: PPPWeights = _DEFAULTS, *, source: str = AGENT
+    turns: Iterable[Turn], weights: PPPWeights = DEFAULT_WEIGHTS, *, source: str = AGENT
 ) -> Score:
     """Count and weigh the findings of one source in the turns of a trajectory."""
     return weigh(count_findings(turns, source), weights, source=source)

@@ -73,3 +73,7 @@ def _number(name: str, value: object, least: float) -> float:
 def exact(weight: float) -> Decimal:
     """Give the decimal that a person wrote: 0.1 is one tenth, so three minors are exactly -0.03."""
     return Decimal(repr(weight))
+
+
+DEFAULT_WEIGHTS = PPPWeights()
+"""Those of the formula."""

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 
 from trajectory.backend import StorageBackend
 from trajectory.testing.contents import ContentConformance
+from trajectory.testing.counting import CountingConformance
 from trajectory.testing.filtering import FilteringConformance
 from trajectory.testing.merging import MergingConformance
 from trajectory.testing.reading import ReadingConformance
@@ -20,6 +21,7 @@ class BackendConformance(
     MergingConformance,
     ReadingConformance,
     FilteringConformance,
+    CountingConformance,
 ):
     """What the contract in `trajectory.backend` promises, as tests.
 

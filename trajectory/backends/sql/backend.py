@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Self
 from uuid import UUID
 
@@ -26,11 +26,12 @@ from trajectory.backends.sql.transports import SqliteTransport, Transport, trans
 from trajectory.backends.sql.turnstile import MIGRATIONS
 from trajectory.backends.sql.urls import identity, normalise, require_driver
 from trajectory.backends.sql.writing import CHUNK, KnownIds, Steps, Written, is_large, write_steps
-from trajectory.counts import StoreStatistics
+from trajectory.counts import StoreStatistics, Totals
 from trajectory.errors import BackendError
 from trajectory.merge import warn_of_differing
 from trajectory.models import Trajectory, Turn
 from trajectory.query import TrajectoryQuery, TurnQuery
+from trajectory.scoring.score import Counts
 from trajectory.threads import to_its_end
 
 _TRIES = 5
@@ -176,6 +177,16 @@ class SqlBackend:
         """Count what is stored, in one state of the database."""
         self._require_open()
         return await self._reader.count()
+
+    async def count_turns(self, ids: Sequence[UUID], /) -> Mapping[UUID, Totals]:
+        """Count what each of some trajectories has."""
+        self._require_open()
+        return await self._reader.count_turns(ids)
+
+    async def count_findings(self, ids: Sequence[UUID], source: str, /) -> Mapping[UUID, Counts]:
+        """Count the findings of one source in each of some trajectories."""
+        self._require_open()
+        return await self._reader.count_findings(ids, source)
 
     async def delete_trajectories(self, ids: Sequence[UUID], /) -> int:
         """Delete trajectories with all that belongs to them; say how many there were."""

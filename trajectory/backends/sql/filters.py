@@ -95,7 +95,7 @@ def _common(
         )
     conditions: Conditions = []
     if query.ids is not None:
-        conditions.append(_among(id_, query.ids, dialect))
+        conditions.append(among(id_, query.ids, dialect))
     if query.since is not None:
         conditions.append(created_at >= query.since)
     if query.until is not None:
@@ -103,7 +103,7 @@ def _common(
     return conditions
 
 
-def _among(id_: sa.ColumnElement[Any], ids: Sequence[UUID], dialect: str) -> Any:
+def among(id_: sa.ColumnElement[Any], ids: Sequence[UUID], dialect: str) -> Any:
     """Say that an id is one of many, in one parameter: statements take only so many."""
     if dialect == "postgresql":
         return id_ == sa.any_(sa.literal(list(ids), sa.ARRAY(sa.Uuid)))

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
+from uuid import UUID
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -16,13 +17,15 @@ from trajectory.backends.sql.filters import (
     trajectory_conditions,
     turn_conditions,
 )
+from trajectory.backends.sql.grouping import finding_counts, turn_totals
 from trajectory.backends.sql.rows import CHILD_TABLES, as_trajectory, as_turns
 from trajectory.backends.sql.statements import QUESTIONS, TRAJECTORIES, TURNS, VIOLATIONS
 from trajectory.backends.sql.translate import translated
 from trajectory.backends.sql.transports import Transport
-from trajectory.counts import StoreStatistics
+from trajectory.counts import StoreStatistics, Totals
 from trajectory.models import Trajectory, Turn
 from trajectory.query import TrajectoryQuery, TurnQuery
+from trajectory.scoring.score import Counts, FindingCounter
 from trajectory.threads import to_its_end
 
 PAGE = 500
@@ -85,6 +88,24 @@ class Reader:
         rows = await self._whole(self._read(_COUNT))
         return StoreStatistics(**rows[0])
 
+    async def count_turns(self, ids: Sequence[UUID]) -> dict[UUID, Totals]:
+        """Count what each of some trajectories has."""
+        statement = turn_totals(ids, self._dialect)
+        rows = await self._whole(self._read(statement))
+        return {row["trajectory_id"]: _totals(row) for row in rows}
+
+    async def count_findings(self, ids: Sequence[UUID], source: str) -> dict[UUID, Counts]:
+        """Count the findings of one source in each of some trajectories."""
+        rows = await self._whole(self._read(finding_counts(ids, source, self._dialect)))
+        counters: dict[UUID, FindingCounter] = {}
+        for row in rows:
+            counter = counters.setdefault(row["trajectory_id"], FindingCounter(source))
+            if row["preference_name"] is None:
+                counter.add_questions(row["level"], row["number"])
+            else:
+                counter.add_violations(row["level"], row["preference_name"], row["number"])
+        return {id_: counter.counts() for id_, counter in counters.items()}
+
     async def _whole(self, reading: Coroutine[Any, Any, _T]) -> _T:
         if self._transport.on_loop:
             return await reading
@@ -93,7 +114,7 @@ class Reader:
         # takes milliseconds.
         return await to_its_end(asyncio.ensure_future(reading))
 
-    async def _read(self, statement: sa.Select[Any]) -> list[dict[str, Any]]:
+    async def _read(self, statement: sa.Executable) -> list[dict[str, Any]]:
         async with self._snapshot() as connection:
             return await _rows(connection, statement)
 
@@ -162,6 +183,13 @@ class _Pages:
             self._size = max(1, min(PAGE, 4 * self._size, fitting))
 
 
+def _totals(row: dict[str, Any]) -> Totals:
+    tokens = None
+    if row["tokens_low"] is not None:
+        tokens = (int(row["tokens_high"]) << 32) + int(row["tokens_low"])
+    return Totals(row["turns"], tokens, row["last_turn_at"])
+
+
 def _as_trajectories(rows: list[Any]) -> tuple[list[Trajectory], int]:
     return [as_trajectory(row) for row in rows], _bytes(rows)
 
@@ -194,7 +222,7 @@ def _json_bytes(value: Any) -> int:
     return 0
 
 
-async def _rows(connection: AsyncConnection, statement: sa.Select[Any]) -> list[dict[str, Any]]:
+async def _rows(connection: AsyncConnection, statement: sa.Executable) -> list[dict[str, Any]]:
     """Execute a statement, and take its rows slice by slice."""
     result = await connection.execute(statement)
     names = tuple(result.keys())
