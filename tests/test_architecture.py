@@ -17,7 +17,7 @@ import trajectory
 PACKAGE = Path(__file__).parents[1] / "trajectory"
 MAX_LINES = 350
 
-VALUES = {"words", "threads", "report", "values", "ids", "errors", "door", "models"}
+VALUES = {"words", "threads", "report", "values", "ids", "errors", "door", "shortcut", "models"}
 CONTRACT = {*VALUES, "query", "merge", "backend", "counts"}
 WAY_IN = {
     *CONTRACT,
@@ -35,7 +35,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "ids": set(),
     "errors": {"report"},
     "door": {"errors", "values"},
-    "models": {"door", "errors", "ids", "values"},
+    "shortcut": {"door", "values"},
+    "models": {"door", "errors", "ids", "shortcut", "values"},
     "journal": VALUES,
     "settings": {"errors"},
     "query": {"door", "errors", "models", "values"},

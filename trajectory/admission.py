@@ -27,6 +27,11 @@ class Admission:
         self._redact = redact
         self._late = TimePositions()
 
+    @property
+    def redacts(self) -> bool:
+        """Whether a hook looks at each turn; it must see it once."""
+        return self._redact is not None
+
     def turn(self, turn: Turn) -> tuple[Turn, int]:
         """Let a turn in, without what the hook takes out."""
         if not isinstance(turn, Turn):

@@ -38,6 +38,10 @@ CLEANED_KEY = "trajectory.cleaned"
 """The metadata key that lists the fields whose text was cleaned."""
 
 _EMPTY = FrozenDict()
+INT32_MAX = 2**31 - 1
+MAX_LABEL = 1024
+"""Characters of a label."""
+
 _MAX_INDEXED_BYTES = 1024
 _PLAIN = frozenset({int, float, bool, type(None), UUID, datetime, tuple})
 
@@ -88,9 +92,9 @@ Parts = Annotated[Sequence[Any], PlainValidator(_parts)]
 Count = Annotated[int, Field(ge=0, le=INT64_MAX)]
 Number = Annotated[float, Field(allow_inf_nan=False)]
 Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-TurnNumber = Annotated[int, Field(ge=0, le=2**31 - 1)]
+TurnNumber = Annotated[int, Field(ge=0, le=INT32_MAX)]
 Position = Annotated[int, Field(ge=0, le=INT64_MAX)]
-Label = Annotated[str, Field(max_length=1024)]
+Label = Annotated[str, Field(max_length=MAX_LABEL)]
 IndexedLabel = Annotated[Label, AfterValidator(_fits_an_index)]
 """A label that is searched by. Postgres takes 2.7 kB in an index, and one index has two of them."""
 Source = Annotated[str, Field(min_length=1, max_length=255)]

@@ -83,9 +83,12 @@ class Lifecycle:
         """Give the dispatcher, to code that runs on its loop (or may be on another thread)."""
         if self._dispatcher is None:
             raise LoggerClosedError(_NOT_OPEN)
-        if not other_thread and _running_loop() is not self.loop:
-            raise TrajectoryError(_OTHER_LOOP)
-        return self._dispatcher
+        try:
+            if other_thread or asyncio.get_running_loop() is self.loop:
+                return self._dispatcher
+        except RuntimeError:  # no loop runs here
+            pass
+        raise TrajectoryError(_OTHER_LOOP)
 
     def forget(self) -> None:
         """In a forked child: the parent stores what was accepted, and we begin anew.

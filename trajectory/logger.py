@@ -123,6 +123,8 @@ class TrajectoryLogger:
         for good; then, and when it is cancelled before the turn was accepted, nothing was taken.
         At level `stored` a `BackendUnavailableError` says that the turn was accepted and waits.
         """
+        if not self._waits:
+            return self._accept_at_once(turn) or await self._accept_turn(turn)
         deadline = self._deadline()
         return await self._until_durable(await self._accept_turn(turn), deadline)
 
@@ -250,11 +252,19 @@ class TrajectoryLogger:
         """Count what happened since `open`. Takes a microsecond or two; never waits."""
         return self._life.dispatcher(other_thread=True).statistics()
 
-    async def _accept_turn(self, turn: Turn) -> Accepted | Dropped:
+    def _accept_at_once(self, turn: Turn) -> Accepted | None:
+        """Accept a turn that finds room; None where it is for `_accept_turn` to decide."""
         life = self._life
-        dispatcher = await life.ready() if life.forked else life.dispatcher()
+        if life.forked or self._admission.redacts:
+            return None
+        dispatcher = life.dispatcher()
         turn, size = self._admission.turn(turn)
-        return dispatcher.accept_at_once(turn, size) or await dispatcher.accept(turn, size)
+        return dispatcher.accept_at_once(turn, size)
+
+    async def _accept_turn(self, turn: Turn) -> Accepted | Dropped:
+        dispatcher = await self._life.ready()
+        turn, size = self._admission.turn(turn)
+        return await dispatcher.accept(turn, size)
 
     def _deadline(self) -> float:
         """Give the loop's time by which a call that waits must have its answer."""

@@ -27,6 +27,7 @@ from trajectory.door import (
 )
 from trajectory.errors import TurnKey
 from trajectory.ids import uuid7
+from trajectory.shortcut import Shortcut
 from trajectory.values import json_bytes, text_bytes
 
 AGENT = "agent"
@@ -192,10 +193,17 @@ class Turn(Value):
     _json_fields = frozenset({"metadata"})
     _child_fields = _CHILDREN
 
+    def __init__(self, /, **fields: Any) -> None:
+        if self.__class__ is not Turn or not _SHORTCUT.fill(self, fields):
+            super().__init__(**fields)
+
     @property
     def key(self) -> TurnKey:
         """What names the turn: (trajectory id, turn number)."""
         return self.trajectory_id, self.turn_number
+
+
+_SHORTCUT = Shortcut(Turn, now="created_at")
 
 
 class Trajectory(Value):
@@ -265,7 +273,11 @@ Logged = Trajectory | Turn | Fact | TrajectoryEnd
 
 def turn_bytes(turn: Turn) -> int:
     """Estimate what a turn takes in the buffer and on the wire, in bytes of UTF-8."""
-    size = 128 + text_bytes(turn.prompt) + text_bytes(turn.response)
+    prompt, response = turn.prompt, turn.response
+    if prompt.isascii() and response.isascii():  # `text_bytes`, written out: it runs for each turn
+        size = 128 + len(prompt) + len(response)
+    else:
+        size = 128 + text_bytes(prompt) + text_bytes(response)
     if _SIZED.isdisjoint(turn.__pydantic_fields_set__):
         return size
     size += json_bytes(turn.metadata)

@@ -70,7 +70,8 @@ class Run:
         deadline = logger._deadline() if logger._waits else 0.0  # noqa: SLF001 - its other half
         turn = self._number(prompt, response, fields)
         try:
-            outcome = await logger._accept_turn(turn)  # noqa: SLF001
+            # A plain call where it can be: a coroutine more costs a tenth of logging a turn.
+            outcome = logger._accept_at_once(turn) or await logger._accept_turn(turn)  # noqa: SLF001
         except BaseException:
             self._take_back(turn)
             raise

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from enum import Enum
-from operator import attrgetter
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
@@ -65,11 +64,9 @@ def turn_rows(statements: Statements, turns: Sequence[Turn]) -> Iterator[Rows]:
     if not turns:
         return
     # What was never given is None; only fields that some turn was given are named.
-    given = frozenset().union(*(turn.model_fields_set for turn in turns))
+    given = frozenset().union(*(turn.__pydantic_fields_set__ for turn in turns))
     insert = statements.insert(TURNS, (given | _ALWAYS) - _CHILDREN)
-    values = attrgetter(*insert.columns)
-    bind = insert.bind
-    yield Rows(insert, [bind(values(turn)) for turn in turns])
+    yield Rows(insert, insert.bind_all([turn.__dict__ for turn in turns]))
     for name in CHILD_TABLES:
         if name in given:
             rows = [

@@ -7,7 +7,7 @@ the columns that a batch uses: unused nullable ones cost nothing unless they are
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar, cast
 from uuid import UUID
 
@@ -24,6 +24,9 @@ from trajectory.backends.sql.schema import (
 )
 from trajectory.errors import TurnKey
 
+MANY = 25
+"""Rows in one INSERT where each call of the driver costs: 5 of them for 1000 parameters at most."""
+
 Row = Sequence[Any]
 Processor = Callable[[Any], Any]
 _Key = TypeVar("_Key", UUID, TurnKey)
@@ -38,6 +41,8 @@ class Statement(NamedTuple):
     """Which parameters need a change for the driver, by index."""
     table: str | None
     """What an INSERT fills; None for an UPDATE."""
+    of_many: str = ""
+    """The same INSERT of `MANY` rows, for a driver that pays for each call; else nothing."""
 
     def bind(self, values: Iterable[Any]) -> Row:
         """Turn values, in the order of `columns`, into parameters."""
@@ -45,6 +50,13 @@ class Statement(NamedTuple):
         for index, process in self.processors:
             row[index] = process(row[index])
         return row
+
+    def bind_all(self, values: Sequence[Mapping[str, Any]]) -> list[Row]:
+        """Turn values by column into parameters; column by column, at a third of the price."""
+        columns: list[Iterable[Any]] = [[row[name] for row in values] for name in self.columns]
+        for index, process in self.processors:
+            columns[index] = map(process, columns[index])
+        return list(zip(*columns, strict=True))
 
 
 class _Compiled(NamedTuple):
@@ -118,9 +130,22 @@ class Statements:
         found = self._inserts.get(key)
         if found is None:
             values = {name: sa.bindparam(name, type_=table.c[name].type) for name in columns}
-            statement = sa.insert(table).values(values)
-            found = self._inserts[key] = self._compile(statement, table)
+            found = self._compile(sa.insert(table).values(values), table)
+            if self._dialect.name == "sqlite":
+                found = found._replace(of_many=self._of_many(table, found.columns))
+            self._inserts[key] = found
         return found
+
+    def _of_many(self, table: sa.Table, columns: tuple[str, ...]) -> str:
+        rows = [
+            {name: sa.bindparam(f"{name}_{n}", type_=table.c[name].type) for name in columns}
+            for n in range(MANY)
+        ]
+        compiled = sa.insert(table).values(rows).compile(dialect=self._dialect)
+        assert compiled.positiontup == [  # noqa: S101 - or rows would be mixed up
+            f"{name}_{n}" for n in range(MANY) for name in columns
+        ]
+        return str(compiled)
 
     def update_trajectory(self, changed: frozenset[str]) -> Statement:
         """Give the UPDATE of some columns of a trajectory; its id is the last parameter."""
