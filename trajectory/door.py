@@ -7,7 +7,7 @@ cleaned (see `trajectory.values`), and the value says so.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any, ClassVar, Self
 from uuid import UUID
@@ -100,6 +100,17 @@ IndexedLabel = Annotated[Label, AfterValidator(_fits_an_index)]
 Source = Annotated[str, Field(min_length=1, max_length=255)]
 
 
+class _Hidden:
+    """Stands for content in a repr: says how much there is."""
+
+    def __init__(self, content: Any) -> None:
+        what = "characters" if isinstance(content, str) else "members"
+        self._text = f"<{len(content)} {what}>" if hasattr(content, "__len__") else "<a value>"
+
+    def __repr__(self) -> str:
+        return self._text
+
+
 class Value(BaseModel):
     """What all values share: frozen, checked, cleaned."""
 
@@ -111,6 +122,8 @@ class Value(BaseModel):
 
     _json_fields: ClassVar[frozenset[str]] = frozenset()
     _child_fields: ClassVar[frozenset[str]] = frozenset()
+    _content_fields: ClassVar[frozenset[str]] = frozenset()
+    """What was said: it stands in no repr, and so in no log, traceback or failed assertion."""
 
     def __init__(self, /, **fields: Any) -> None:
         # The hot path of logging: a turn is made here. Its cost is the validation itself, and one
@@ -175,6 +188,10 @@ class Value(BaseModel):
             marks = sorted({*names, *(earlier if isinstance(earlier, list) else ())})
             self.__dict__["metadata"] = freeze_json({**before, CLEANED_KEY: marks})[0]
             self.__pydantic_fields_set__.add("metadata")
+
+    def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
+        for name, value in super().__repr_args__():
+            yield name, _Hidden(value) if name in self._content_fields and value else value
 
     @property
     def cleaned(self) -> tuple[str, ...]:

@@ -94,6 +94,7 @@ class Message(Value):
     created_at: Instant | None = None
 
     _json_fields = frozenset({"content", "usage", "token_ids", "logprobs"})
+    _content_fields = frozenset({"content", "reasoning", "usage", "token_ids", "logprobs"})
 
 
 class ToolCall(Value):
@@ -112,6 +113,8 @@ class ToolCall(Value):
     latency_ms: Amount | None = None
     started_at: Instant | None = None
 
+    _content_fields = frozenset({"arguments", "result"})
+
 
 class Question(Value):
     """A question the agent asked in a response.
@@ -129,6 +132,8 @@ class Question(Value):
     position: Position | None = None
     created_at: Instant | None = None
 
+    _content_fields = frozenset({"question_text"})
+
 
 class Violation(Value):
     """A user preference that a response broke. `source` and `position`: as for `Question`."""
@@ -141,6 +146,8 @@ class Violation(Value):
     source: Source = AGENT
     position: Position | None = None
     created_at: Instant | None = None
+
+    _content_fields = frozenset({"expected", "actual", "reason"})
 
 
 Finding = TypeVar("Finding", Question, Violation)
@@ -192,6 +199,7 @@ class Turn(Value):
 
     _json_fields = frozenset({"metadata"})
     _child_fields = _CHILDREN
+    _content_fields = frozenset({"prompt", "response", "error", "metadata"})
 
     def __init__(self, /, **fields: Any) -> None:
         if self.__class__ is not Turn or not _SHORTCUT.fill(self, fields):
@@ -234,6 +242,7 @@ class Trajectory(Value):
     metadata: Object = Field(default_factory=no_metadata)
 
     _json_fields = frozenset({"tools", "tags", "metadata"})
+    _content_fields = frozenset({"system_prompt", "error", "tools", "tags", "metadata"})
 
 
 class TrajectoryEnd(Value):
@@ -244,6 +253,8 @@ class TrajectoryEnd(Value):
     ended_at: Instant = Field(default_factory=now_utc)
     error: str | None = None
     reward: Number | None = None
+
+    _content_fields = frozenset({"error"})
 
 
 class Fact(Value):
