@@ -23,9 +23,9 @@ WAY_IN = {
     *CONTRACT,
     *("settings", "forks", "late", "redaction", "admission"),
     *("journal", "dead_letters", "placement", "buffer", "ledger", "isolation", "spill"),
-    *("retry", "delivery", "writer", "dispatcher"),
+    *("retry", "delivery", "writer", "extracting", "settlement", "dispatcher"),
 }
-FRONT = {*WAY_IN, "backends", "lifecycle", "resume", "logger", "run"}
+FRONT = {*WAY_IN, "backends", "scoring", "lifecycle", "resume", "logger", "run"}
 
 MAY_IMPORT: dict[str, set[str]] = {
     "words": set(),
@@ -46,7 +46,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "redaction": {"errors", "models"},
     "backend": {"models", "query"},
     "counts": {"backend", "models", "query", "scoring"},
-    "buffer": {"backend", "models"},
+    "buffer": {"words", "backend", "models"},
     "admission": {"errors", "late", "models", "redaction"},
     "ledger": {"models", "report"},
     "dead_letters": {"errors", "models", "threads"},
@@ -60,27 +60,32 @@ MAY_IMPORT: dict[str, set[str]] = {
         *("dead_letters", "isolation", "journal", "ledger", "retry", "spill"),
     },
     "writer": {"words", "errors", "report", "settings", "buffer", "delivery", "ledger"},
+    "extracting": {"words", "buffer", "errors", "models", "scoring"},
+    "settlement": {"extracting", "journal", "ledger", "writer"},
     "dispatcher": {
         *("words", "backend", "errors", "models", "report", "settings", "buffer"),
         "dead_letters",
-        *("delivery", "journal", "ledger", "spill", "writer"),
+        *("delivery", "extracting", "journal", "ledger", "scoring", "settlement"),
+        *("spill", "writer"),
     },
     # Backends know the contract, and nothing of the way in.
     "backends": CONTRACT,
     "backends.sql": {*CONTRACT, "backends", "forks", "migrations", "scoring"},
     "migrations": {"errors", "backends.sql"},
     "resume": {"backend", "query"},
-    "lifecycle": {*WAY_IN, "backends"},
+    "lifecycle": {*WAY_IN, "backends", "scoring"},
     "logger": FRONT - {"logger"},
     "run": FRONT - {"run", "backends", "lifecycle", "resume"},
     "sync": FRONT,
     # The way out knows nothing of the way in.
+    "sieve": {"backend", "models", "query"},
     "store": {
+        "sieve",
         *("backend", "backends", "counts", "errors", "forks", "models", "query"),
-        *("scoring", "erasure", "placement", "settings"),
+        *("placement", "retention", "scoring"),
     },
     # Pure functions over the values.
-    "scoring": {"models", "errors", "values", "door", "words"},
+    "scoring": {"models", "errors", "values", "door", "words", "threads"},
     # By hand, beside the way in: what lies in the folders of journals.
     "survey": {"journal", "models"},
     "recovery": {
@@ -88,6 +93,9 @@ MAY_IMPORT: dict[str, set[str]] = {
         "survey",
     },
     "erasure": {"backend", "errors", "models", "dead_letters", "recovery", "survey"},
+    "retention": {
+        *("backend", "counts", "dead_letters", "erasure", "errors", "models", "query"),
+    },
     "finding": set(),
     "disk": {"finding"},
     "checkup": {
@@ -102,6 +110,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "formats",
         "exporting",
         "query",
+        "retention",
         "store",
         "scoring",
         "migrations",
@@ -112,7 +121,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "checkup",
         "",
     },
-    "": {*FRONT, "scoring", "store", "sync"},
+    "": {*FRONT, "retention", "scoring", "store", "sync"},
 }
 """Room -> the rooms it may import from; the empty name is the front door, `trajectory` itself."""
 

@@ -49,10 +49,11 @@ from trajectory.query import (
     TurnQuery,
 )
 from trajectory.report import Accepted, Dropped, FlushReport, Statistics
+from trajectory.retention import Pruned
 from trajectory.run import Run, current
 from trajectory.scoring import Counts, PPPWeights, Score, score_turns
 from trajectory.settings import Durability, LoggerSettings, OnFailure, Overflow
-from trajectory.store import TrajectoryStore
+from trajectory.store import TrajectoryScore, TrajectoryStore
 from trajectory.sync import SyncRun, SyncTrajectoryLogger
 
 __version__ = "0.1.0"
@@ -87,6 +88,7 @@ __all__ = [
     "Overflow",
     "PPPWeights",
     "PartialWriteError",
+    "Pruned",
     "Question",
     "Role",
     "Run",
@@ -106,6 +108,7 @@ __all__ = [
     "TrajectoryError",
     "TrajectoryLogger",
     "TrajectoryQuery",
+    "TrajectoryScore",
     "TrajectoryStatus",
     "TrajectoryStore",
     "Turn",

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from trajectory.backend import Batch
 from trajectory.models import Fact, Logged, Trajectory, TrajectoryEnd, Turn
+from trajectory.words import counted
 
 _BATCH_VALUES = 100
 _BATCH_BYTES = 4 * 2**20
@@ -134,6 +135,15 @@ class Buffer:
             waiter = self._waiters.popleft()
             if not waiter.granted.done():
                 waiter.granted.set_exception(error)
+
+    @property
+    def full(self) -> str:
+        """Say that it is full, and what its limits are."""
+        return (
+            f"the buffer is full ({counted(self.turns, 'turn')}, {self.bytes} bytes; limits: "
+            f"channel_capacity = {self._capacity}, channel_bytes = {self._max_bytes}): the backend "
+            f"is slower than the agent, or away"
+        )
 
     def peek(self) -> list[Buffered]:
         """Copy all that waits. It stays until `drop` says that it is stored."""

@@ -45,6 +45,7 @@ class Delivery:
         orphans: Sequence[tuple[Orphan, int]] = (),
         spill: Spill,
         open_first: Callable[[], Awaitable[None]] | None = None,
+        on_stored: Callable[[Sequence[Buffered]], None] | None = None,
     ) -> None:
         self._retry = Retry(backend, settings, ledger.note_retry, open_first=open_first)
         self._buffer = buffer
@@ -55,6 +56,7 @@ class Delivery:
         self._letter: DeadLetter | None = None
         """Of the value that was refused last."""
         self._spill = spill
+        self._on_stored = on_stored
         if orphans:
             ledger.begin_replay(sum(turns for _orphan, turns in orphans))
 
@@ -104,6 +106,11 @@ class Delivery:
         if self._journal is not None:
             self._journal.mark(self._ledger.settled)
         self._spill.wake()
+        self._tell_stored(values, refusal)
+
+    def _tell_stored(self, values: Sequence[Buffered], refusal: Exception | None) -> None:
+        if self._on_stored is not None and refusal is None:
+            self._on_stored(values)
 
     async def _set_aside(self, buffered: Buffered, refusal: Exception) -> None:
         letter = self._letter
@@ -175,6 +182,7 @@ class Delivery:
             await self._set_aside(values[0], refusal)
         turns = sum(isinstance(value, Turn) for value, _size, _time in values)
         self._ledger.note_replayed(turns=turns, stored=refusal is None)
+        self._tell_stored(values, refusal)
 
     def release(self) -> None:
         """Nothing will be stored any more: leave to the next start what was not replayed."""

@@ -12,6 +12,9 @@ an end: after its timeout, or once the writer has stopped.
 
 **Failure.** Once the writer has stopped for good, every later call raises (or, with
 `on_failure="warn"`, drops and counts).
+
+**Extracting.** With an extractor, stored turns are looked at beside all this (see
+`trajectory.extracting`). What it finds comes in as facts; flushing and closing wait for it.
 """
 
 from __future__ import annotations
@@ -31,11 +34,14 @@ from trajectory.errors import (
     TrajectoryError,
     WriteFailedError,
 )
-from trajectory.journal import Journal, JournalError, Orphan
+from trajectory.extracting import Extracting
+from trajectory.journal import Journal, Orphan
 from trajectory.ledger import Ledger
-from trajectory.models import Logged, TrajectoryEnd, Turn
+from trajectory.models import Fact, Logged, TrajectoryEnd, Turn
 from trajectory.report import ACCEPTED, DROPPED, Accepted, Dropped, FlushReport, Statistics
+from trajectory.scoring.extraction import QuestionExtractor
 from trajectory.settings import LoggerSettings, OnFailure, Overflow
+from trajectory.settlement import Settlement, synced
 from trajectory.spill import Spill
 from trajectory.words import counted
 from trajectory.writer import Writer
@@ -56,6 +62,7 @@ class Dispatcher:
         orphans: Sequence[tuple[Orphan, int]] = (),
         open_first: Callable[[], Awaitable[None]] | None = None,
         at_loop_end: Callable[[], Awaitable[None]] | None = None,
+        extractor: QuestionExtractor | None = None,
     ) -> None:
         self._backend = backend
         self._settings = settings
@@ -67,6 +74,7 @@ class Dispatcher:
         self._buffer = Buffer(settings.channel_capacity, settings.channel_bytes)
         self._ledger = Ledger()
         self._spill = Spill(journal, settings.journal_max_bytes)
+        self._extracting = Extracting(extractor, settings.channel_bytes, self._accept_found)
         self._delivery = Delivery(
             backend,
             settings,
@@ -77,10 +85,12 @@ class Dispatcher:
             orphans=orphans,
             open_first=open_first,
             spill=self._spill,
+            on_stored=self._extracting.note_stored,
         )
         self._writer = Writer(
             self._delivery, settings, self._buffer, self._ledger, at_loop_end=at_loop_end
         )
+        self._settlement = Settlement(self._ledger, self._writer, self._extracting)
         self._closing = False
 
     def start(self) -> None:
@@ -92,6 +102,7 @@ class Dispatcher:
         """In a forked child: the writer is the parent's, and so is what it replays."""
         self._writer.forget()
         self._delivery.release()
+        self._extracting.forget()
 
     # Accepting.
 
@@ -119,7 +130,7 @@ class Dispatcher:
             return self.drop(value)
         if self._overflow is Overflow.SPILL and self._spill.fits(size):
             return self._add_beyond(value)
-        raise BufferFullError(self._full())
+        raise BufferFullError(self._buffer.full)
 
     async def accept(self, value: Logged, size: int) -> Accepted | Dropped:
         """Accept, waiting for room where the settings say so."""
@@ -153,7 +164,7 @@ class Dispatcher:
                 return self._add_beyond(value)
             if not await self._spill.progress(deadline):
                 raise BufferFullError(
-                    f"{self._full()}, and the journal has reached journal_max_bytes = "
+                    f"{self._buffer.full}, and the journal has reached journal_max_bytes = "
                     f"{self._settings.journal_max_bytes}; waited log_timeout_ms = "
                     f"{self._settings.log_timeout_ms:g}"
                 )
@@ -166,6 +177,20 @@ class Dispatcher:
             return self._add_beyond(end)
         self._buffer.reserve_beyond_limits(is_turn=False, size=size)
         return self._add(end, size)
+
+    async def _accept_found(self, fact: Fact, size: int) -> None:
+        """Accept what was found in a stored turn, waiting for room; also while closing."""
+        while not self._writer.refuses:
+            if self._spill.count:
+                if self._spill.fits(size):
+                    self._add_beyond(fact)
+                    return
+            elif self._buffer.others < self._settings.channel_capacity:
+                self._buffer.reserve_beyond_limits(is_turn=False, size=size)
+                self._add(fact, size)
+                return
+            await self._settlement.settled(self._log_timeout)
+        raise LoggerClosedError("the writer has ended; the fact was not accepted")
 
     def drop(self, value: Logged) -> Dropped:
         """Leave a value out, and count it."""
@@ -181,7 +206,7 @@ class Dispatcher:
         except TimeoutError:
             self._buffer.leave(waiter)
             raise BufferFullError(
-                f"{self._full()}; waited log_timeout_ms = {self._settings.log_timeout_ms:g}"
+                f"{self._buffer.full}; waited log_timeout_ms = {self._settings.log_timeout_ms:g}"
             ) from None
         except asyncio.CancelledError:
             self._buffer.leave(waiter)
@@ -234,14 +259,6 @@ class Dispatcher:
             return self.drop(value)
         raise self._writer.failed(self.report())
 
-    def _full(self) -> str:
-        return (
-            f"the buffer is full ({counted(self._buffer.turns, 'turn')}, {self._buffer.bytes} "
-            f"bytes; limits: "
-            f"channel_capacity = {self._settings.channel_capacity}, channel_bytes = "
-            f"{self._settings.channel_bytes}): the backend is slower than the agent, or away"
-        )
-
     # Waiting for what was accepted.
 
     async def synced(self, deadline: float) -> None:
@@ -249,21 +266,13 @@ class Dispatcher:
 
         Raises `JournalError`: it was accepted, and survives the end of this process alone.
         """
-        if self._journal is None:
-            return
-        try:
-            async with asyncio.timeout_at(deadline):
-                await self._journal.sync()
-        except TimeoutError:
-            raise JournalError(
-                f"the turn was accepted, but the disk did not confirm it within log_timeout_ms = "
-                f"{self._settings.log_timeout_ms:g}; it survives the end of this process alone"
-            ) from None
+        told = f"log_timeout_ms = {self._settings.log_timeout_ms:g}"
+        await synced(self._journal, deadline, told)
 
     async def flush(self, timeout: float) -> FlushReport:  # noqa: ASYNC109 - it reports, not raises
         """Store all that was accepted so far; report by number what is not, after `timeout`."""
         turns = self._ledger.turns_accepted
-        await self._settled(timeout)
+        await self._settlement.complete(timeout)
         report = self._ledger.report(turns)
         if (error := self.failure(report)) is not None:
             raise error
@@ -276,7 +285,7 @@ class Dispatcher:
         the backend raised where it refused the value that was accepted last.
         """
         number = self._ledger.accepted
-        if await self._settled(max(0.0, deadline - self._loop.time())):
+        if await self._settlement.settled(max(0.0, deadline - self._loop.time())):
             refusal = self._ledger.refusal(number)
             if refusal is not None:
                 raise refusal
@@ -300,8 +309,10 @@ class Dispatcher:
         self._buffer.turn_away(LoggerClosedError("the logger is closed"))
         self._spill.wake()
         turns = self._ledger.turns_accepted
+        complete = await self._settlement.complete(timeout)
+        await self._extracting.end()
         if not self._writer.ended:
-            if await self._settled(timeout):
+            if complete or self._ledger.reached(self._ledger.accepted):
                 await self._writer.stop()
             else:
                 await self._writer.abandon()
@@ -311,15 +322,6 @@ class Dispatcher:
                 "closed with %s not stored%s", counted(report.pending, "turn"), self._delivery.kept
             )
         return report
-
-    async def _settled(self, timeout: float) -> bool:  # noqa: ASYNC109
-        target = self._ledger.accepted
-        if self._ledger.reached(target):
-            return True
-        if self._writer.ended:
-            return False
-        self._writer.write_now()
-        return await self._ledger.wait(target, timeout)
 
     @property
     def ended(self) -> bool:
@@ -344,4 +346,5 @@ class Dispatcher:
             oldest_age=0.0 if oldest is None else max(0.0, self._loop.time() - oldest),
             merge_conflicts=getattr(self._backend, "merge_conflicts", 0),
             journal_bytes=0 if self._journal is None else self._journal.bytes,
+            extraction=self._extracting.counts,
         )

@@ -36,26 +36,47 @@ async def erase(backend: StorageBackend, folder: Path | None, ids: Sequence[UUID
     Raises `BackendError` where something that was left could not be stored or read: it might come
     back later, so nothing is erased then.
     """
-    await backend.open()
     if folder is not None:
-        recovery = await recover(backend, folder)
-        if not recovery.is_complete:
-            found = recovery.error or f"not all that was left in {folder} could be read and stored"
-            raise BackendError(
-                f"{found}; nothing was erased. Run `trajectory recover`, mend what it says, and "
-                f"run this again"
-            )
+        await store_left(backend, folder)
+    else:
+        await backend.open()
     deleted = await backend.delete_trajectories(ids)
     if folder is None:
         return Erased(deleted, 0, 0)
-    file, wanted = DeadLetterFile(folder), frozenset(ids)
-    letters = [letter for letter in file.read() if _trajectory_of(letter) in wanted]
+    letters = remove_letters(folder, frozenset(ids))
+    return Erased(deleted, letters, living_journals(folder))
+
+
+async def store_left(backend: StorageBackend, folder: Path) -> None:
+    """Store what dead processes left, so that nothing of it comes back once it is deleted.
+
+    Raises `BackendError` where something could not be stored or read.
+    """
+    await backend.open()
+    recovery = await recover(backend, folder)
+    if not recovery.is_complete:
+        found = recovery.error or f"not all that was left in {folder} could be read and stored"
+        raise BackendError(
+            f"{found}; nothing was erased. Run `trajectory recover`, mend what it says, and "
+            f"run this again"
+        )
+
+
+def remove_letters(folder: Path, ids: frozenset[UUID]) -> int:
+    """Remove the dead letters of some trajectories; say how many there were."""
+    file = DeadLetterFile(folder)
+    letters = [letter for letter in file.read() if trajectory_of(letter) in ids]
     file.remove(letters)
-    living = sum(segment.owner is Owner.LIVING for segment in look(folder))
-    return Erased(deleted, len(letters), living)
+    return len(letters)
 
 
-def _trajectory_of(letter: DeadLetter) -> UUID:
+def living_journals(folder: Path) -> int:
+    """Count the journals of processes that run now."""
+    return sum(segment.owner is Owner.LIVING for segment in look(folder))
+
+
+def trajectory_of(letter: DeadLetter) -> UUID:
+    """Say whose it is."""
     value = letter.value
     if isinstance(value, Turn | Fact | TrajectoryEnd):
         return value.trajectory_id

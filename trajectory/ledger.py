@@ -173,7 +173,13 @@ class Ledger:
         )
 
     def statistics(
-        self, *, buffered_bytes: int, oldest_age: float, merge_conflicts: int, journal_bytes: int
+        self,
+        *,
+        buffered_bytes: int,
+        oldest_age: float,
+        merge_conflicts: int,
+        journal_bytes: int,
+        extraction: tuple[int, int, int],
     ) -> Statistics:
         """Give all counts, with what others know."""
         return Statistics(
@@ -196,6 +202,9 @@ class Ledger:
             others_dropped=self.others_dropped,
             merge_conflicts=merge_conflicts,
             others_dead_lettered=self.others_dead,
+            extracted=extraction[0],
+            extracting=extraction[1],
+            not_extracted=extraction[2],
         )
 
     def _note_batch(self) -> None:

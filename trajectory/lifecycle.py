@@ -22,6 +22,7 @@ from trajectory.forks import forget_in_child
 from trajectory.journal import Journal, Orphan, leftovers
 from trajectory.placement import placed
 from trajectory.report import FlushReport
+from trajectory.scoring.extraction import QuestionExtractor
 from trajectory.settings import Durability, LoggerSettings, Overflow
 from trajectory.threads import in_thread
 
@@ -46,10 +47,12 @@ class Lifecycle:
         backend: str | os.PathLike[str] | StorageBackend,
         settings: LoggerSettings,
         dead_letters: DeadLetters | None = None,
+        extractor: QuestionExtractor | None = None,
     ) -> None:
         self._owns_backend = not isinstance(backend, StorageBackend)
         self.backend = backend if isinstance(backend, StorageBackend) else open_backend(backend)
         self._dead_letters = dead_letters
+        self._extractor = extractor
         self.settings = settings
         """As given; from `open` on, with what the backend decides."""
         # All mutable state.
@@ -162,6 +165,7 @@ class Lifecycle:
             orphans=orphans,
             open_first=None if is_open else self._connect,
             at_loop_end=self._let_go,
+            extractor=self._extractor,
         )
         self._dispatcher.start()
         # The writer's first step: cancelled before it, it would store nothing.

@@ -18,12 +18,14 @@ from trajectory.errors import (
     LoggerClosedError,
     TrajectoryError,
 )
+from trajectory.extracting import checked_extractor
 from trajectory.lifecycle import Lifecycle
 from trajectory.models import Question, Trajectory, TrajectoryEnd, Turn, Violation
 from trajectory.redaction import Redact, checked_hook
 from trajectory.report import Accepted, Dropped, FlushReport, Statistics
 from trajectory.resume import last_turn_number
 from trajectory.run import Run, RunContext
+from trajectory.scoring.extraction import QuestionExtractor
 from trajectory.settings import Durability, LoggerSettings, checked_settings
 from trajectory.words import counted
 
@@ -38,6 +40,8 @@ class TrajectoryLogger:
     opened if need be, and never closed.
 
     `redact` sees every turn before anything keeps it, but no late facts and no trajectories.
+    `extractor` looks for questions in the responses of stored turns, which become late facts under
+    its source; without one, `extract_questions` puts in rules.
 
     Use it with `async with`, or `open` and `aclose`. It belongs to the event loop that opened it;
     from other threads call `log_turn_threadsafe`. In a forked child it begins anew at the next
@@ -55,11 +59,13 @@ class TrajectoryLogger:
         settings: LoggerSettings | None = None,
         *,
         redact: Redact | None = None,
+        extractor: QuestionExtractor | None = None,
     ) -> None:
         settings = checked_settings(settings)
         self._waits = settings.durability in (Durability.SYNCED, Durability.STORED)
         self._admission = Admission(settings.max_turn_bytes, checked_hook(redact))
-        self._life = Lifecycle(backend, settings)
+        extractor = checked_extractor(extractor, wanted=settings.extract_questions)
+        self._life = Lifecycle(backend, settings, extractor=extractor)
 
     def __repr__(self) -> str:
         return f"<TrajectoryLogger {self._life}, backend {self.backend!r}>"
@@ -228,6 +234,8 @@ class TrajectoryLogger:
 
     async def flush(self, timeout: float | None = None) -> FlushReport:  # noqa: ASYNC109
         """Store all that was accepted before the call, and say what became of it.
+
+        With an extractor: also the questions that are found in it.
 
         Not needed for safety; needed to read your own writes. It returns after `timeout` seconds
         (None: `flush_timeout_ms`) at the latest, with the rest as `pending`.

@@ -7,10 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, NamedTuple, Self
+from typing import Annotated, Any, NamedTuple, Self, TypeVar
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    ValidationError,
+)
 
 from trajectory.door import Instant, explained
 from trajectory.errors import InvalidQueryError
@@ -27,6 +34,14 @@ from trajectory.values import clean_text, freeze_json, same_json
 
 HONOURED_BY_ALL = frozenset({"ids", "since", "until", "descending", "limit", "after"})
 """The fields of a query that every backend applies by itself."""
+
+CROSS_FILTERS = frozenset({"trajectory", "turn"})
+"""Those that ask something of the other: of a turn's trajectory, of a trajectory's turns.
+
+`matches` can't know it and passes them over. A backend that names one in `Capabilities.filters`
+applies it; else a `TrajectoryStore` does."""
+
+_NOT_INSIDE = ("ids", "descending", "limit", "after", *sorted(CROSS_FILTERS))
 
 
 class TurnCursor(NamedTuple):
@@ -129,6 +144,10 @@ class _Query(BaseModel):
         """Leave some filters out, or the limit."""
         return self.model_copy(update=dict.fromkeys(names))
 
+    def of(self, id_: UUID) -> Self:
+        """Ask whether anything of one trajectory passes: for one that does."""
+        return self.model_copy(update={"ids": (id_,), "limit": 1})
+
     def _allows(self, id_: UUID, row: Trajectory | Turn) -> bool:
         return (
             (self.ids is None or id_ in self.ids)
@@ -144,6 +163,18 @@ class _Query(BaseModel):
     def cursor(_row: Any, /) -> Any:
         """Give the place of what was read, for `after`."""
         raise NotImplementedError
+
+
+_Inner = TypeVar("_Inner", bound=_Query)
+
+
+def _filters_alone(query: _Inner | None) -> _Inner | None:
+    """Refuse what says which part of an answer to give, and in what order."""
+    plain = type(query).model_fields if query is not None else {}
+    for name in _NOT_INSIDE:
+        if name in plain and getattr(query, name) != plain[name].default:
+            raise ValueError(f"must have filters alone; leave its {name} out, or give it outside")
+    return query
 
 
 class TurnQuery(_Query):
@@ -162,9 +193,14 @@ class TurnQuery(_Query):
     """Only with a violation of this preference; with `severity`, one that is both."""
     source: Text | None = None
     """Look only at questions and violations by this source; alone: only with one of them."""
+    trajectory: Annotated[TrajectoryQuery | None, AfterValidator(_filters_alone)] = None
+    """Only turns of trajectories that pass these filters."""
 
     def matches(self, turn: Turn) -> bool:
-        """Say whether a turn passes the filters (order, cursor and limit are not filters)."""
+        """Say whether a turn passes the filters (order, cursor and limit are not filters).
+
+        What `trajectory` asks for is not looked at.
+        """
         return (
             self._allows(turn.trajectory_id, turn)
             and (self.text is None or self.text in turn.prompt or self.text in turn.response)
@@ -215,11 +251,18 @@ class TrajectoryQuery(_Query):
     run_id: Text | None = None
     session_id: Text | None = None
     user_id: Text | None = None
+    parent_trajectory_id: UUID | None = None
+    """Only the children of this trajectory."""
     status: TrajectoryStatus | None = None
     """Only those that stand so."""
+    turn: Annotated[TurnQuery | None, AfterValidator(_filters_alone)] = None
+    """Only trajectories with a turn that passes these filters, all of them at once."""
 
     def matches(self, trajectory: Trajectory) -> bool:
-        """Say whether a trajectory passes the filters (order, cursor and limit are not filters)."""
+        """Say whether a trajectory passes the filters (order, cursor and limit are not filters).
+
+        What `turn` asks for is not looked at.
+        """
         return self._allows(trajectory.id, trajectory) and all(
             getattr(self, name) in (None, getattr(trajectory, name)) for name in LABELS
         )
@@ -230,8 +273,17 @@ class TrajectoryQuery(_Query):
         return TrajectoryCursor(trajectory.created_at, trajectory.id)
 
 
-LABELS = ("spec_id", "agent_name", "run_id", "session_id", "user_id", "status")
+LABELS = (
+    *("spec_id", "agent_name", "run_id", "session_id", "user_id"),
+    *("parent_trajectory_id", "status"),
+)
 """The fields of a trajectory that must equal those of the query."""
 
-FILTERS = frozenset({*TurnQuery.model_fields, *TrajectoryQuery.model_fields}) - HONOURED_BY_ALL
-"""What `Capabilities.filters` may name."""
+TurnQuery.model_rebuild()  # now that there is a `TrajectoryQuery`
+
+FILTERS = (
+    frozenset({*TurnQuery.model_fields, *TrajectoryQuery.model_fields})
+    - HONOURED_BY_ALL
+    - CROSS_FILTERS
+)
+"""What `matches` looks at, and `Capabilities.filters` may name, beside `CROSS_FILTERS`."""

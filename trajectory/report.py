@@ -92,3 +92,10 @@ class Statistics(NamedTuple):
     """Fields for which a start or an end brought a second, different value, which is not stored."""
     others_dead_lettered: int
     """Facts, starts and ends that the backend refused."""
+    extracted: int
+    """Stored turns in whose responses questions were looked for. At rest, where the logger does,
+    `extracted + extracting + not_extracted == stored`; else all three are 0."""
+    extracting: int
+    """Stored turns that wait for it."""
+    not_extracted: int
+    """Stored turns that were left out: the extractor failed, was too slow, or had no time left."""

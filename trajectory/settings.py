@@ -94,6 +94,8 @@ class LoggerSettings(BaseSettings):
     """The first pause after the database was away; each next one is twice as long."""
     retry_max_ms: Annotated[float, Field(gt=0)] = 2_000
     """The longest pause between two tries."""
+    extract_questions: bool = False
+    """Look for questions in the responses of stored turns, and log them as facts."""
 
     def __init__(self, **settings: Any) -> None:
         try:

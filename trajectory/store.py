@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple, Self, TypeVar
+from typing import NamedTuple, Self, TypeVar
 from uuid import UUID
 
-from trajectory.backend import StorageBackend
+from trajectory.backend import StorageBackend, Survives
 from trajectory.backends import open_backend
 from trajectory.counts import StoreStatistics, Totals, counts_of, findings_of, totals_of
 from trajectory.errors import ConfigurationError, TrajectoryError
 from trajectory.forks import forget_in_child
 from trajectory.models import AGENT, Trajectory, Turn
+from trajectory.placement import folder_of
 from trajectory.query import TrajectoryQuery, TurnQuery
+from trajectory.retention import Pruned, prune
 from trajectory.scoring.score import Score, weigh
 from trajectory.scoring.weights import DEFAULT_WEIGHTS, PPPWeights
+from trajectory.sieve import sifted
 
 _SCORED_AT_ONCE = 500
 """Trajectories in one grouped statement."""
@@ -112,7 +116,7 @@ class TrajectoryStore:
         What is in memory at a time is one page. `limit` counts what passes all filters.
         """
         query = TrajectoryQuery() if query is None else query
-        return self._read(self._opened().read_trajectories, query)
+        return sifted(self._opened(), query)
 
     def turns(self, query: TurnQuery | None = None) -> AsyncGenerator[Turn, None]:
         """Stream turns in the order of the query, all of them without one.
@@ -121,7 +125,7 @@ class TrajectoryStore:
         one page. `limit` counts what passes all filters.
         """
         query = TurnQuery() if query is None else query
-        return self._read(self._opened().read_turns, query)
+        return sifted(self._opened(), query)
 
     async def score(
         self,
@@ -159,6 +163,33 @@ class TrajectoryStore:
                     score = weigh(counts[id_], weights, source=source)
                     yield TrajectoryScore(id_, score)
 
+    async def prune(
+        self,
+        older_than: timedelta | datetime,
+        *,
+        dry_run: bool = False,
+        journal_dir: Path | None = None,
+    ) -> Pruned:
+        """Delete what has been silent for so long, or since an instant: `timedelta(days=30)`.
+
+        Goes by last activity: start, end or newest turn. What runs is left alone: it has not ended,
+        and was not silent for an hour. With a trajectory go its turns, all that belongs to them,
+        and its dead letters; what dead processes left in journals is stored first. `journal_dir` is
+        that of the loggers, if they have one. In small transactions, so a writer goes on; a SQLite
+        file gives the space back to the disk.
+
+        A dry run counts what is stored now, and changes nothing. Raises `BackendError` where what
+        was left in a journal could not be stored, `ConfigurationError` for an instant without a
+        timezone or a negative age.
+        """
+        backend = self._opened()
+        before = _instant(older_than)
+        capabilities = backend.capabilities
+        # What nothing outlives has no journal: those in a folder that is named are of others.
+        lives = capabilities.survives is not Survives.NOTHING
+        folder = folder_of(capabilities.identity, journal_dir) if lives else None
+        return await prune(backend, folder, before, dry_run=dry_run)
+
     async def totals(self, ids: Sequence[UUID]) -> dict[UUID, Totals]:
         """Count the turns and tokens of some trajectories; one that is unknown has none."""
         return await totals_of(self._opened(), ids)
@@ -174,30 +205,18 @@ class TrajectoryStore:
             )
         return self._backend
 
-    async def _read(
-        self, read: Callable[[Any], AsyncIterator[_Row]], query: Any
-    ) -> AsyncGenerator[_Row, None]:
-        """Stream what the backend finds, and apply the filters that it doesn't."""
-        rest = query.filters - self._backend.capabilities.filters
-        asked = query.without(rest | {"limit"}) if rest else query
-        # Those that the backend applies are looked at again, since some say something together.
-        wanted = query.without(frozenset({"ids", "since", "until"}))
-        left = query.limit
-        if left == 0:
-            return
-        rows = read(asked)
+
+def _instant(older_than: timedelta | datetime) -> datetime:
+    if isinstance(older_than, timedelta):
+        if older_than < timedelta():
+            raise ConfigurationError(f"older_than is {older_than}, and must not be negative")
         try:
-            async for row in rows:
-                if rest and not wanted.matches(row):
-                    continue
-                yield row
-                if left is not None:
-                    left -= 1
-                    if left == 0:
-                        return
-        finally:
-            if isinstance(rows, AsyncGenerator):
-                await rows.aclose()
+            return datetime.now(UTC) - older_than
+        except OverflowError:
+            raise ConfigurationError("older_than reaches back beyond the year 1") from None
+    if older_than.tzinfo is None:
+        raise ConfigurationError("older_than has no timezone; give an aware datetime, or an age")
+    return older_than
 
 
 async def _first(rows: AsyncIterator[_Row], count: int) -> AsyncIterator[_Row]:

@@ -23,6 +23,7 @@ from trajectory.models import Question, Trajectory, TrajectoryStatus, Turn, Viol
 from trajectory.redaction import Redact
 from trajectory.report import Accepted, Dropped, FlushReport, Statistics
 from trajectory.run import Run
+from trajectory.scoring.extraction import QuestionExtractor
 from trajectory.settings import LoggerSettings
 
 _T = TypeVar("_T")
@@ -48,8 +49,9 @@ class SyncTrajectoryLogger:
         settings: LoggerSettings | None = None,
         *,
         redact: Redact | None = None,
+        extractor: QuestionExtractor | None = None,
     ) -> None:
-        self._logger = TrajectoryLogger(backend, settings, redact=redact)
+        self._logger = TrajectoryLogger(backend, settings, redact=redact, extractor=extractor)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._report: FlushReport | None = None

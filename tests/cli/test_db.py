@@ -132,7 +132,8 @@ def test_failures_are_one_line_and_an_exit_code(
         (("log", "no-such-file"), 2, "can't read no-such-file"),
         (("log", os.devnull, "--run-id", "x" * 2000), 2, "--run-id"),
         (("import", "opnai", os.devnull), 2, "no importer"),
-        (("import", "openai-chat"), 2, "Missing"),
+        (("import", "openai-chat"), 2, "name the files"),
+        (("import",), 2, "Missing"),
     ],
 )
 def test_a_failure_is_json_where_a_program_reads(

@@ -190,11 +190,11 @@ def test_a_file_is_dated_by_its_last_change(backend: MemoryBackend, tmp_path: Pa
     [
         (
             ("opnai", str(OWN_CHATS)),
-            "no importer for the format 'opnai'; known formats: openai-chat",
+            "no importer for the format 'opnai'; known formats: ",
         ),
         (("openai-chat", "no-such-file"), "can't read no-such-file"),
         (("openai-chat", str(OWN_CHATS), "no-such-file"), "can't read no-such-file"),
-        (("openai-chat",), "Missing argument 'FILE'"),
+        (("openai-chat",), "name the files (trajectory import openai-chat FILE)"),
     ],
 )
 def test_wrong_use_is_told_before_anything_is_stored(

@@ -152,6 +152,7 @@ def _commands() -> set[tuple[str, str]]:
     found = set()
     for page in PAGES:
         text = page.read_text(encoding="utf-8")
+        text = re.sub(r"^```text\n.*?^```$", "", text, flags=re.DOTALL | re.MULTILINE)
         lines = re.findall(r"^(?:\$ )?trajectory (.+?)(?:\s+#.*)?$", text, re.MULTILINE)
         spans = re.findall(r"`trajectory ([^`]+)`", text)
         found |= {(page.name, line) for line in (*lines, *spans) if " | " not in line}

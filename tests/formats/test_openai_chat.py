@@ -306,8 +306,8 @@ def test_lone_surrogates_and_nul_are_cleaned_and_marked() -> None:
 
 
 def test_an_unknown_format_is_named_with_those_that_exist() -> None:
-    assert importer_names() == ("openai-chat",)
-    with pytest.raises(ConfigurationError, match="'opnai'; known formats: openai-chat"):
+    assert "openai-chat" in importer_names()
+    with pytest.raises(ConfigurationError, match=r"'opnai'; known formats: .*openai-chat"):
         importer("opnai")
 
 

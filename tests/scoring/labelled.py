@@ -13,6 +13,8 @@ from trajectory import EffortLevel
 from trajectory.scoring.effort import effort_of
 
 FILE = Path(__file__).with_name("questions.jsonl")
+RESPONSES = Path(__file__).with_name("responses.jsonl")
+"""Whole responses, written and labelled after the first rules and before anyone read them again."""
 
 
 class Labelled(NamedTuple):
@@ -29,6 +31,25 @@ def labelled() -> list[Labelled]:
     lines = FILE.read_text(encoding="utf-8").splitlines()
     rows = [json.loads(line) for line in lines]
     return [Labelled(row["question"], EffortLevel(row["effort"])) for row in rows]
+
+
+class Response(NamedTuple):
+    text: str
+    asks: tuple[Labelled, ...]
+
+
+def responses() -> list[Response]:
+    rows = [json.loads(line) for line in RESPONSES.read_text(encoding="utf-8").splitlines()]
+    return [
+        Response(
+            row["response"],
+            tuple(
+                Labelled(asked["question"], EffortLevel(asked["effort"]))
+                for asked in row["questions"]
+            ),
+        )
+        for row in rows
+    ]
 
 
 class Confusion:

@@ -9,6 +9,7 @@ import pytest
 from factories import TurnFactory
 from hypothesis import given
 from hypothesis import strategies as st
+from scoring.labelled import responses
 
 from trajectory import EffortLevel, Question, TrajectoryLogger, Turn, TurnQuery
 from trajectory.scoring import (
@@ -230,3 +231,15 @@ def test_time_grows_with_the_length_alone(piece: str) -> None:
         effort_of(asked.text, asked.options)
     effort_of(piece * 1000 + "?")
     assert time.process_time() - started < 5
+
+
+def test_the_questions_of_whole_responses_are_found_and_little_else() -> None:
+    asked = found = both = 0
+    for response in responses():
+        labelled = {one.question.rstrip("?.").casefold() for one in response.asks}
+        texts = [one.text.casefold() for one in find_questions(response.text)]
+        asked += len(labelled)
+        found += len(texts)
+        both += sum(any(label in text for text in texts) for label in labelled)
+    assert both / asked >= 0.98
+    assert both / found >= 0.98

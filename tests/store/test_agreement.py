@@ -14,6 +14,7 @@ from property.databases import Databases
 
 from trajectory import (
     Batch,
+    Capabilities,
     EffortLevel,
     Question,
     Severity,
@@ -27,6 +28,7 @@ from trajectory import (
     TurnQuery,
     Violation,
 )
+from trajectory.testing import WrappedBackend
 from trajectory.testing.samples import NOON
 
 # Few values, so that what is asked for is often there; some that a language would take for its own.
@@ -65,6 +67,7 @@ trajectories = st.builds(
     run_id=st.none() | words,
     session_id=st.none() | words,
     user_id=st.none() | words,
+    parent_trajectory_id=st.none() | ids,
     status=st.none() | st.sampled_from(TrajectoryStatus),
     created_at=st.just(NOON),
     metadata=objects,
@@ -75,14 +78,27 @@ _common: dict[str, Any] = {
     "descending": st.booleans(),
     "limit": st.integers(0, 3),
 }
+_of_a_turn: dict[str, Any] = {
+    **dict.fromkeys(("text", "tool", "preference"), words),
+    "effort": st.sampled_from(EffortLevel),
+    "severity": st.sampled_from(Severity),
+    "source": sources,
+}
+_of_a_trajectory: dict[str, Any] = {
+    **dict.fromkeys(("spec_id", "agent_name", "run_id", "session_id", "user_id"), words),
+    "parent_trajectory_id": ids,
+    "status": st.sampled_from(TrajectoryStatus),
+}
+_metadata = {"metadata": _common["metadata"]}
 turn_filters = st.fixed_dictionaries(
     {},
     optional={
         **_common,
-        **dict.fromkeys(("text", "tool", "preference"), words),
-        "effort": st.sampled_from(EffortLevel),
-        "severity": st.sampled_from(Severity),
-        "source": sources,
+        **_of_a_turn,
+        "trajectory": st.builds(
+            lambda given: TrajectoryQuery(**given),
+            st.fixed_dictionaries({}, optional={**_metadata, **_of_a_trajectory}),
+        ),
         "after": st.tuples(ids, st.integers(0, 5)),
     },
 )
@@ -90,8 +106,11 @@ trajectory_filters = st.fixed_dictionaries(
     {},
     optional={
         **_common,
-        **dict.fromkeys(("spec_id", "agent_name", "run_id", "session_id", "user_id"), words),
-        "status": st.sampled_from(TrajectoryStatus),
+        **_of_a_trajectory,
+        "turn": st.builds(
+            lambda given: TurnQuery(**given),
+            st.fixed_dictionaries({}, optional={**_metadata, **_of_a_turn}),
+        ),
     },
 )
 
@@ -101,6 +120,14 @@ def databases(tmp_path: Path, postgres_url: str) -> Iterator[Databases]:
     made = Databases(tmp_path / "t.db", postgres_url)
     yield made
     made.close()
+
+
+class _Plain(WrappedBackend):
+    """Filters by nothing."""
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return Capabilities()
 
 
 async def _found(
@@ -137,12 +164,14 @@ def test_the_same_questions_have_the_same_answers(
     for backend in databases.all:
         databases.run(backend.write(Batch(starts=tuple(starts), turns=tuple(stored))))
         answers.append(databases.run(_found(backend, of_turns, of_trajectories)))
-    memory, sqlite, postgres = answers
+    answers.append(databases.run(_found(_Plain(databases.memory), of_turns, of_trajectories)))
+    memory, sqlite, postgres, plain = answers
     for query, found in zip(of_turns, memory, strict=False):
         wanted = sorted(turn.key for turn in stored if query.matches(turn))
         assert set(found) <= set(wanted)
-        if query.after is None:
+        if query.after is None and query.trajectory is None:
             assert found == wanted[:: -1 if query.descending else 1][: query.limit]
         event("some" if found else "none")
     assert sqlite == memory
     assert postgres == memory
+    assert plain == memory

@@ -18,7 +18,7 @@ from trajectory.merge import (
     with_fact,
 )
 from trajectory.models import Trajectory, Turn, in_order, numbered
-from trajectory.query import FILTERS, TrajectoryQuery, TurnQuery, _Query
+from trajectory.query import CROSS_FILTERS, FILTERS, TrajectoryQuery, TurnQuery, _Query
 from trajectory.words import counted
 
 _Row = TypeVar("_Row", Trajectory, Turn)
@@ -30,7 +30,7 @@ class MemoryBackend:
     `merge_conflicts` counts fields for which a start or end brought a second, different value.
     """
 
-    capabilities = Capabilities(survives=Survives.NOTHING, filters=FILTERS)
+    capabilities = Capabilities(survives=Survives.NOTHING, filters=FILTERS | CROSS_FILTERS)
 
     def __init__(self) -> None:
         # All state. A write decides first and then changes both without an await in between, so
@@ -98,13 +98,23 @@ class MemoryBackend:
     async def read_trajectories(self, query: TrajectoryQuery, /) -> AsyncIterator[Trajectory]:
         """Stream trajectories in the query's order."""
         rows = sorted(self._trajectories.values(), key=query.cursor)
-        for trajectory in _page([row for row in rows if query.matches(row)], query):
+        rows = [row for row in rows if query.matches(row)]
+        if query.turn is not None:
+            matches = query.turn.matches
+            found = {turn.trajectory_id for turn in self._turns.values() if matches(turn)}
+            rows = [row for row in rows if row.id in found]
+        for trajectory in _page(rows, query):
             yield trajectory
 
     async def read_turns(self, query: TurnQuery, /) -> AsyncIterator[Turn]:
         """Stream turns in the query's order."""
         rows = sorted(self._turns.values(), key=query.cursor)
-        for turn in _page([row for row in rows if query.matches(row)], query):
+        rows = [row for row in rows if query.matches(row)]
+        if query.trajectory is not None:
+            matches = query.trajectory.matches
+            found = {id_ for id_, each in self._trajectories.items() if matches(each)}
+            rows = [row for row in rows if row.trajectory_id in found]
+        for turn in _page(rows, query):
             yield turn
 
     async def delete_trajectories(self, ids: Sequence[UUID], /) -> int:

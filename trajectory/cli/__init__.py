@@ -13,7 +13,23 @@ import typer
 from typer.core import TyperGroup
 
 import trajectory
-from trajectory.cli import db, doctor, erase, imports, log, outlet, recover, variables
+from trajectory.cli import (
+    db,
+    doctor,
+    erase,
+    export,
+    imports,
+    listing,
+    log,
+    outlet,
+    prune,
+    recover,
+    score,
+    show,
+    stats,
+    tail,
+    variables,
+)
 from trajectory.cli.screen import OutputError, answer, fail
 from trajectory.errors import ConfigurationError, MissingDependencyError, TrajectoryError
 
@@ -81,9 +97,16 @@ def root(
 app.add_typer(db.app, name="db")
 app.command("log")(log.log)
 app.command("import")(imports.import_)
+app.command("export")(export.export_)
+app.command("list")(listing.list_)
+app.command("show")(show.show)
+app.command("score")(score.score)
+app.command("tail")(tail.tail)
+app.command("stats")(stats.stats)
 app.command("recover")(recover.recover_)
 app.command("doctor")(doctor.doctor)
 app.command("erase")(erase.erase_)
+app.command("prune")(prune.prune_)
 
 
 def main() -> None:

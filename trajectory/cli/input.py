@@ -11,13 +11,17 @@ import sys
 from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from trajectory.errors import ConfigurationError, TrajectoryError
 
 STDIN = "-"
 
 _Piece = TypeVar("_Piece")
+
+
+class ReadError(TrajectoryError):
+    """An input that was opened can't be read to its end."""
 
 
 class Input(io.RawIOBase):
@@ -33,7 +37,9 @@ class Input(io.RawIOBase):
         self.position = 0
         self._owned: list[int] = []
         try:
-            self._fd = self._stdin() if path == STDIN else self._own(os.open(path, os.O_RDONLY))
+            # A named pipe that nobody writes to yet would hold `open` where nothing can end it.
+            flags = os.O_RDONLY | os.O_NONBLOCK
+            self._fd = self._stdin() if path == STDIN else self._own(os.open(path, flags))
             self._stop_seen, self._stop_told = map(self._own, os.pipe())
             state = os.fstat(self._fd)
         except (OSError, ValueError) as error:  # ValueError: NUL in a path, or no file behind it
@@ -80,7 +86,7 @@ class Input(io.RawIOBase):
             except BlockingIOError:  # another reader of the same pipe was faster
                 continue
             except OSError as error:
-                raise TrajectoryError(f"reading {self.label} failed: {error.strerror}") from error
+                raise ReadError(f"reading {self.label} failed: {error.strerror}") from error
             self.position += count
             return count
 
@@ -95,7 +101,15 @@ class Input(io.RawIOBase):
         super().close()
 
 
-async def pulled(source: Input, pull: Callable[[], _Piece | None]) -> AsyncGenerator[_Piece]:
+class Stoppable(Protocol):
+    """What can be told, from another thread, to end its reading."""
+
+    def stop(self) -> None:
+        """End the reading. Safe twice."""
+        ...
+
+
+async def pulled(source: Stoppable, pull: Callable[[], _Piece | None]) -> AsyncGenerator[_Piece]:
     """Call `pull` in a thread of its own, once for each piece that is taken, until it has none.
 
     So a slow producer blocks no loop, and a fast one is never more than a piece ahead. Close the

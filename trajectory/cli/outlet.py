@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import sys
 from collections.abc import Callable
 from typing import NoReturn
@@ -37,6 +38,17 @@ def _occupy_standard_numbers() -> None:
     while (number := os.open(os.devnull, os.O_RDWR)) <= 2:
         pass
     os.close(number)
+
+
+def is_read() -> bool:
+    """Say whether anybody may read what is written: the reader of a pipe may be gone."""
+    try:
+        number = sys.stdout.fileno()
+    except (AttributeError, OSError, ValueError):  # no file is behind it
+        return True
+    poll = select.poll()
+    poll.register(number, 0)
+    return not any(state & select.POLLERR for _, state in poll.poll(0))
 
 
 def _flushed() -> bool:

@@ -1,10 +1,15 @@
-"""A progress bar on stderr, only when a person watches."""
+"""What a command shows and asks only when a person is there: a progress bar, a question."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+
+
+def can_be_asked() -> bool:
+    """Say whether a person can see a question and answer it."""
+    return all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stderr))
 
 
 @contextmanager

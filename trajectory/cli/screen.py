@@ -14,8 +14,11 @@ from rich.text import Text
 
 from trajectory.errors import TrajectoryError
 
-# C0 and C1 controls, and the marks that reorder text: a terminal would obey them.
-_OBEYED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+# C0 and C1 controls, line ends of other kinds, and the marks that reorder text: a terminal would
+# obey them. Lone surrogates, which stand in the names of files, can't be printed at all.
+_OBEYED = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
+)
 
 
 class OutputError(TrajectoryError):
@@ -30,7 +33,29 @@ def visible(text: str) -> str:
 def say(text: str, style: str = "") -> None:
     """Print one line for a person on stdout. Raises `OutputError`."""
     with _to_stdout():
-        Console(soft_wrap=True, highlight=False).print(Text(visible(text), style=style))
+        Console(soft_wrap=True, highlight=False).print(Text(printable(visible(text)), style=style))
+
+
+class Page:
+    """Prints line after line for a person on stdout; faster than `say` where there are many."""
+
+    def __init__(self) -> None:
+        self._console = Console(soft_wrap=True, highlight=False)
+        self.is_watched = self._console.is_terminal
+        """Whether a person watches, as far as can be known."""
+        self.width = self._console.width if self.is_watched else None
+        """Columns of the terminal; None where there is none."""
+
+    def line(self, text: str = "", style: str = "") -> None:
+        """Print a line. Raises `OutputError`."""
+        with _to_stdout():
+            self._console.print(Text(printable(visible(text)), style=style))
+
+
+def printable(text: str) -> str:
+    """Write what standard output has no letters for as escapes."""
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    return text.encode(encoding, "backslashreplace").decode(encoding)
 
 
 def note(text: str, style: str = "") -> None:

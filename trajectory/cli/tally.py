@@ -18,14 +18,19 @@ LISTED = 1000
 """So many numbers of refused lines are kept."""
 
 
+KINDS_SHOWN = 40
+"""So many kinds of what was not kept are named: the input may have made them up."""
+
+
 class Place(NamedTuple):
-    """Where a value came from. `source` is None where there is only one."""
+    """Where a value came from. `source` is None where there is only one, `line` for all of it."""
 
     source: str | None
-    line: int
+    line: int | None
 
     def __str__(self) -> str:
-        return f"line {self.line}" if self.source is None else f"{self.source}, line {self.line}"
+        line = None if self.line is None else f"line {self.line}"
+        return ", ".join(part for part in (self.source, line) if part is not None) or "the input"
 
 
 class Tally:
@@ -52,6 +57,10 @@ class Tally:
         self.refused = 0
         self.not_stored = 0
         """Turns that were taken, but are not known to be stored."""
+        self.files = 0
+        """Files that were opened."""
+        self.empty_files = 0
+        """Files among them that held nothing to store, and nothing that was refused."""
         self.left_out: Counter[str] = Counter()
         self.error: str | None = None
         self.signal: int | None = None
@@ -136,10 +145,21 @@ class Tally:
         seconds = self._clock() - self._began
         rate = f"{self.turns / seconds:,.0f} turns/s" if seconds > 0 else "at once"
         screen.say(f"{stored} ({seconds:.2f} s, {rate})", "green" if not self.failed else "")
-        for what, count in sorted(self.left_out.items()):
+        if self.empty_files:
+            files = counted(self.files, "file")
+            screen.note(f"nothing to store in {self.empty_files:,} of {files}", "dim")
+        shown = self.left_out.most_common(KINDS_SHOWN)
+        for what, count in sorted(shown):
             screen.note(f"not kept: {what} ({counted(count, 'time')})", "dim")
+        if kinds := len(self.left_out) - len(shown):
+            times = self.left_out.total() - sum(count for _, count in shown)
+            screen.note(
+                f"not kept: {counted(kinds, 'more kind')} ({counted(times, 'time')})", "dim"
+            )
         if self.refused:
-            screen.note(f"{counted(self.refused, 'line')} refused: {self._listed()}", "bold yellow")
+            whole = any(place.line is None for place in self._places)
+            refused = f"{self.refused:,}" if whole else counted(self.refused, "line")
+            screen.note(f"{refused} refused: {self._listed()}", "bold yellow")
         if self.not_stored:
             screen.note(f"not known to be stored: {counted(self.not_stored, 'turn')}", "bold red")
         if self.signal is not None:
@@ -148,16 +168,20 @@ class Tally:
     def _order(self, place: Place) -> tuple[int, int]:
         """Sort lines as they stand in their files; the database may refuse one late."""
         sources = dict.fromkeys(each.source for each in self._places)
-        return list(sources).index(place.source), place.line
+        return list(sources).index(place.source), place.line or 0
 
     def _listed(self) -> str:
         by_source: dict[str | None, list[int]] = {}
         for place in self._places:
-            by_source.setdefault(place.source, []).append(place.line)
+            lines = by_source.setdefault(place.source, [])
+            if place.line is not None:
+                lines.append(place.line)
         parts = [
-            f"{'' if source is None else f'{source}: '}{_ranges(lines)}"
-            for source, lines in by_source.items()
+            ": ".join(part for part in (source, _ranges(lines)) if part) or "all"
+            for source, lines in list(by_source.items())[:SHOWN]
         ]
+        if len(by_source) > SHOWN:
+            parts.append(f"and in {counted(len(by_source) - SHOWN, 'more file', 'more files')}")
         if self.refused > len(self._places):
             parts.append(f"and {self.refused - len(self._places):,} more")
         return "; ".join(parts)

@@ -12,6 +12,7 @@ from importlib.metadata import EntryPoint, entry_points
 from trajectory.errors import ConfigurationError
 from trajectory.formats.base import (
     Exporter,
+    Findable,
     Gathered,
     ImportedTrajectory,
     Importer,
@@ -22,12 +23,28 @@ from trajectory.formats.base import (
 GROUP = "trajectory.formats"
 
 _IMPORTERS = {
+    "atif": "trajectory.formats.atif:Atif",
+    "claude-code": "trajectory.formats.claude_code:ClaudeCode",
+    "codex": "trajectory.formats.codex:Codex",
+    "jsonl": "trajectory.formats.jsonl:JsonLines",
     "openai-chat": "trajectory.formats.openai_chat:OpenAIChat",
+    "sharegpt": "trajectory.formats.sharegpt:ShareGPT",
+    "swe-agent": "trajectory.formats.swe_agent:SWEAgent",
 }
-_EXPORTERS: dict[str, str] = {}
+_EXPORTERS: dict[str, str] = {
+    "atif": "trajectory.formats.atif:Atif",
+    "csv": "trajectory.formats.csv_:Csv",
+    "jsonl": "trajectory.formats.jsonl:JsonLines",
+    "openai-chat": "trajectory.formats.openai_chat_write:OpenAIChatExport",
+    "parquet": "trajectory.formats.parquet:Parquet",
+    "sharegpt": "trajectory.formats.sharegpt:ShareGPT",
+    "trl": "trajectory.formats.trl:TRL",
+    "trl-prompt-completion": "trajectory.formats.trl:TRLPromptCompletion",
+}
 
 __all__ = [
     "Exporter",
+    "Findable",
     "Gathered",
     "ImportedTrajectory",
     "Importer",

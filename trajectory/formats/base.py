@@ -6,12 +6,17 @@ turns, valid as they stand, or it is a `Problem`; an importer never raises for w
 holds, and no reason quotes it. *The same input, the same trajectories*: ids and times are derived
 from the source's own or from the content, its occurrence in the stream and `as_of`, so that
 importing twice changes nothing. *Nothing lost in silence*: what has no place in a trajectory is
-counted in `left_out`.
+counted in `left_out`. An importer may have `suffixes`: what the names of its files end with, where
+that isn't `.jsonl` or `.json`; and it may be `Findable`.
 
 **Exporters** turn trajectories into the bytes of one file. *Streaming*: turns come one by one, and
 a format that can't be written so holds one trajectory at a time. *The same trajectories, the same
 bytes*: no clock, no chance, no order but that of the input. *Nothing lost in silence*: what the
 format has no place for is counted in `left_out`.
+
+An exporter whose files are for training has the attribute `for_training = True`: turns that repeat
+what another trajectory has already (`is_copied_context`) are then not given to it, and counted,
+unless the person asks for them.
 """
 
 from __future__ import annotations
@@ -20,6 +25,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import Path
 from typing import BinaryIO, NamedTuple, Protocol, runtime_checkable
 
 from trajectory.models import Trajectory, Turn
@@ -41,6 +47,9 @@ class ImportedTrajectory:
     turns: tuple[Turn, ...]
     left_out: Mapping[str, int] = field(default_factory=dict)
     """What has no place in a trajectory, with how often it stood there."""
+    continues: bool = False
+    """Only the turns are news: the trajectory was given before, or nothing is known of it but its
+    id. So a format whose lines stand for themselves gives a long trajectory in parts."""
 
 
 @runtime_checkable
@@ -54,6 +63,18 @@ class Importer(Protocol):
 
     def read(self, stream: BinaryIO, *, as_of: datetime) -> Iterator[ImportedTrajectory | Problem]:
         """Read a stream to its end. `as_of` dates what carries no time of its own."""
+        ...
+
+
+@runtime_checkable
+class Findable(Protocol):
+    """What an importer may have besides: it knows where the person's own files are."""
+
+    def find(self) -> Iterator[Path]:
+        """Name the person's own files of this format, each once, in a fixed order.
+
+        Nothing is opened. A folder that isn't there has no files.
+        """
         ...
 
 

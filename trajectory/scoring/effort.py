@@ -1,7 +1,7 @@
 """How much a question asks of the user: a protocol, and rules that need no model.
 
 Low: answered at once, a choice, yes or no, what the user knows. Medium: needs some thought.
-High: needs to be looked into, or to be unblocked, before it can be answered.
+High: something must be looked into, designed, written at length or unblocked first.
 """
 
 from __future__ import annotations

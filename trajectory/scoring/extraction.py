@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import partial
 from typing import NamedTuple, Protocol
 
-from trajectory.models import Question, Turn
-from trajectory.scoring.effort import EffortClassifier, HeuristicClassifier
+from trajectory.models import EffortLevel, Question, Turn
+from trajectory.scoring.effort import EffortClassifier, HeuristicClassifier, effort_of
 from trajectory.scoring.markdown import Block, prose
 from trajectory.scoring.sentences import sentences
+from trajectory.threads import in_thread
 
 MAX_QUESTIONS = 200
 """So many of a response are kept, the first ones: more are no conversation."""
 
 _LONGEST = 2000
+
+_AT_ONCE = 2000
+"""A response of so many characters is read within a millisecond or two, mostly in less than one."""
 
 
 class QuestionExtractor(Protocol):
@@ -45,11 +50,14 @@ class Asked(NamedTuple):
 class HeuristicExtractor:
     """Finds questions by `find_questions` and lets a classifier say how much effort they ask.
 
-    The source is the classifier's, `heuristic/1` unless another one is put in.
+    The source is the classifier's, `heuristic/1` unless another one is put in. The event loop runs
+    on: what takes longer than a millisecond is done in a thread.
     """
 
     def __init__(self, classifier: EffortClassifier | None = None) -> None:
         self._classifier = classifier or HeuristicClassifier()
+        self._is_warm = False
+        """Whether the rules are made, which takes a while."""
 
     @property
     def source(self) -> str:
@@ -58,17 +66,25 @@ class HeuristicExtractor:
 
     async def extract(self, turn: Turn) -> tuple[Question, ...]:
         """Give the questions of the response, in order."""
+        find = partial(find_questions, turn.response)
+        is_short = len(turn.response) <= _AT_ONCE and self._is_warm
+        found = find() if is_short else await in_thread(find)
+        if type(self._classifier) is HeuristicClassifier:
+            rate = partial(_rated, found)
+            levels = rate() if is_short else await in_thread(rate)
+        else:
+            levels = [await self._classifier.classify(*asked) for asked in found]
+        self._is_warm = True
         return tuple(
-            [
-                Question(
-                    question_text=asked.text,
-                    effort_level=await self._classifier.classify(asked.text, asked.options),
-                    source=self.source,
-                    position=position,
-                )
-                for position, asked in enumerate(find_questions(turn.response))
-            ]
+            Question(
+                question_text=asked.text, effort_level=level, source=self.source, position=position
+            )
+            for position, (asked, level) in enumerate(zip(found, levels, strict=True))
         )
+
+
+def _rated(found: Sequence[Asked]) -> list[EffortLevel]:
+    return [effort_of(asked.text, asked.options) for asked in found]
 
 
 def find_questions(response: str) -> tuple[Asked, ...]:

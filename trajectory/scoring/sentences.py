@@ -35,6 +35,9 @@ _ABBREVIATION = re.compile(
 _TERNARY = re.compile(r"\s[^?]{1,80}?\s:\s")
 _HIDDEN = "\x1a"
 
+_PIECE = 5000
+_CUT = re.compile(r"[.?!]\s+(?=[A-Z])")
+
 
 class Sentence(NamedTuple):
     """A sentence as it was written, and whether it ends in a question mark."""
@@ -45,6 +48,23 @@ class Sentence(NamedTuple):
 
 def sentences(block: str) -> Iterator[Sentence]:
     """Split a paragraph into sentences, in order. Text without an end is a sentence as well."""
+    for piece in _pieces(block):
+        yield from _sentences(piece)
+
+
+def _pieces(block: str) -> Iterator[str]:
+    """Cut a very long paragraph between sentences.
+
+    Other threads stand still while a pattern is looked for: in all of it, too long.
+    """
+    start = 0
+    while len(block) - start > 2 * _PIECE and (cut := _CUT.search(block, start + _PIECE)):
+        yield block[start : cut.end()]
+        start = cut.end()
+    yield block[start:]
+
+
+def _sentences(block: str) -> Iterator[Sentence]:
     shape = masked(block)
     start = 0
     for end in _END.finditer(shape):

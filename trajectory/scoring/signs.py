@@ -10,17 +10,8 @@ import re
 from functools import cache
 
 from trajectory.models import EffortLevel
-from trajectory.scoring.vocabulary import (
-    ASKED,
-    FACT,
-    ME,
-    SAYS,
-    SYMPTOM,
-    SYSTEM,
-    THING,
-    THINKS,
-    WISH,
-)
+from trajectory.scoring.vocabulary import ASKED, ME, SAYS, THINKS, WISH
+from trajectory.scoring.work import WORK
 
 _LOW: tuple[tuple[int, str], ...] = (
     # Leave to do something: whatever it is, the user only has to nod.
@@ -57,8 +48,8 @@ _LOW: tuple[tuple[int, str], ...] = (
         4,
         (
             r"\b(?:which|what|welche[rsn]?|quelle?|qué)\b(?:(?:'s| is| are| was)? (?:the|your"
-            r"|my))?(?: \S+){0,2}? (?:name|names|title|version|file|folder|directory|path|branch"
-            r"|port|city|country|language|e-?mail|address|username|budget|time ?zone|date|day"
+            r"|my))?(?: \S+){0,2}? (?:names?|title|version|file|folder|directory|path|branch"
+            r"|port|city|country|language|e-?mail|address|username|budget|time ?zone|dates?|days?"
             r"|colou?r|format|currency|license|licence|size|number|url|domain|provider|database"
             r"|editor|framework|account|deadline|layout|sprache|datei|farbe|uhrzeit)\b"
         ),
@@ -82,6 +73,39 @@ _LOW: tuple[tuple[int, str], ...] = (
     (4, r"\bpython-version\b|\b(?:be|it) called\b|\bheißen\b|\bappeler\b|\bhow old\b"),
     (6, rf"\b{ASKED} (?:(?:me|us|also|just|quickly) )*{SAYS}\b"),
     (3, r"^(?:who|which|where|when|how many|how much|wie viele|wer|wann|wo|qui|quand)\b"),
+    # A habit, a tool, a size of the user's own.
+    (
+        6,
+        (
+            r"^(?:which|what) (?:\w+ ){1,3}(?:does|do|is|are|did) (?:you|your (?!\w+s\b)|we|our)\b"
+            r"(?!.*\b(?:think|believe|feel|hope|fear|value|consider|expect|care|associate|worry"
+            r"|dislike|look for|suggest|recommend|rely|need|see|mean|want to)\b)[^,]*\?$"
+        ),
+    ),
+    (
+        5,
+        (
+            r"^(?!.*\bneed\b)how (?:many|much|long|old|big|large|tall|wide|heavy|high|far)"
+            r" (?:\w+ ){0,2}(?:is|are"
+            r"|do you|did you|does (?:the|your|a|an|each)) [^,]{1,40}\?$"
+        ),
+    ),
+    (
+        5,
+        (
+            r"^what(?:'s| is) your (?!(?:\w+ )?(?:opinion|view|goal|aim|vision|reason|strategy|plan"
+            r"|priority|approach|thinking|take|philosophy|policy|idea|feeling|impression|ideal"
+            r"|definition|concern|worry|problem|objection)\b)"
+        ),
+    ),
+    (
+        6,
+        (
+            r"^(?:is|are) there\b(?!.*\b(?:still|code)\b)"
+            r"|^do(?:es)? (?:you|your \w+) (?:already |still )?(?:have|own|use)\b"
+        ),
+    ),
+    (5, r"[,:] [^,:?]{1,30} or [^,:?]{1,30}\?$"),
 )
 
 _MEDIUM: tuple[tuple[int, str], ...] = (
@@ -106,7 +130,7 @@ _MEDIUM: tuple[tuple[int, str], ...] = (
     (
         6,
         (
-            r"\b(?:examples?|in more detail|in your own words|beschreib\w*|erklär\w*|décrire"
+            r"\b(?:examples?|in more detail|beschreib\w*|erklär\w*|décrire"
             r"|describ\w*)\b"
         ),
     ),
@@ -176,127 +200,20 @@ _MEDIUM: tuple[tuple[int, str], ...] = (
         ),
     ),
     (3, r"\bwhen should\b|\bmatters? most\b"),
-)
-
-_HIGH: tuple[tuple[int, str], ...] = (
-    # To do anything but talk is work.
-    (
-        7,
-        (
-            rf"\b(?:can|could|would|will) (?:you|some(?:one|body)|any(?:one|body))\b(?! (?:like"
-            rf"|prefer|rather|want|mind|be|have|need|say|use|pay|go|spend|see yourself|bring"
-            rf"|take)\b)(?! (?:\w+ ){{0,3}}?(?:{SAYS}|{THINKS})\b)"
-        ),
-    ),
-    (5, rf"\b(?:kannst|könntest|können|könnten) (?:du|sie)\b(?!.*\b(?:{SAYS}|{THINKS})\b)"),
-    (
-        7,
-        (
-            rf"\b{ASKED} (?:(?:me|us|also) )*(?:send|attach|upload|paste|share|provide|post|show"
-            rf"|pull|get)\b.*{THING}"
-        ),
-    ),
-    (7, rf"{FACT}.*{SYMPTOM}"),
-    (
-        9,
-        (
-            rf"{FACT}(?<=how) (?:does|do|did|is|are|was) .*\b(?:calculat|comput|handl|encod"
-            r"|determin|implement|generat|pars|validat|connect|authenticat|schedul)\w*"
-        ),
-    ),
-    (3, rf"{FACT}.*{SYSTEM}"),
-    (5, rf"{FACT}.*\b(?:did|ran|got|went|made|wrote|took|gave|said|kept|came|became|owns?)\b"),
-    (6, r"\b(?:on|in|at) your (?:data|machine|side|system|end|network|site|hardware|office)\b"),
+    (10, r"\bin your own words\b"),
+    # What others think and do.
     (
         6,
         (
-            r"^(?:does|do|is|did|has) .*\b(?:persist|still|also|same|happen|occur|fail|crash"
-            r"|work)\w* .*\b(?:if|when|with|without|on|after|under)\b"
+            r"^(?:what|which|how|why|where|when)\b.*\b(?:do|does|would|will) (?:people|users"
+            r"|customers|readers|students|others|they|your \w+s)\b(?! have| use| need)"
         ),
     ),
-    (7, r"\bwhat happens (?:if|when)\b|\bwhat do you (?:see|get)\b|\bactual\b|\bunder load\b"),
-    (
-        8,
-        (
-            r"\b(?:can't|cannot|can not|unable to) (?:continue|proceed|go on|go ahead|start|finish"
-            r"|deploy|reach|access)\b|\bwho can (?:give|grant|renew|open|create|unlock)\b"
-            r"|\bwithout access\b"
-        ),
-    ),
-    # The user is asked to go and find out.
-    (
-        8,
-        (
-            rf"\b{ASKED} (?:\S+ ){{0,3}}?(?:reproduc\w*|run|rerun|execute|benchmark|profile|measure"
-            r"|bisect|trace|debug|diagnose|investigate|inspect|analy[sz]e|audit|check|verify|test"
-            r"|find|look (?:up|into|at|for)|dig|search|research|compare|collect|capture|gather"
-            r"|export|determine|monitor|contact|ask|request|reinstall|install|set up|reverse"
-            r"|go through|work out|figure out|count|confirm with (?:the|your)|unblock|grant"
-            r"|get (?:me|us)|obtain|dump|record|track down|query|consult|scan|simulate)\b"
-        ),
-    ),
-    (8, r"\b(?:herausfinden|nachfragen|nachsehen|reproduzieren|messen|prüfen|verschaffen)\b"),
-    (
-        8,
-        (
-            r"\b(?:überprüfen|untersuchen|ausführen|reproduire|vérifier|revisar|comprobar"
-            r"|averiguar)\b"
-        ),
-    ),
-    # What only an investigation tells.
-    (
-        8,
-        (
-            r"\b(?:root cause|stack ?trace|(?:core|heap) dumps?|query plan|profiler|percentile"
-            r"|regression|bisect|memory leak|deadlock|reproduction|packet trace|ursache|causa raíz"
-            r"|fuite de mémoire|is causing|caused|cause de)\b"
-        ),
-    ),
-    (
-        7,
-        (
-            r"\b(?:server|production|the|error|access|system|build|full|complete)[ -]logs?\b"
-            r"|\blogs? (?:say|show)"
-        ),
-    ),
-    (6, r"\bin production\b|\bon the ci\b|\bci[ -](?:runner|server)\b|\bpeak (?:time|load)\b"),
-    (6, r"\b(?:outage|latency|throughput|lag|usage|figures|analytics)\b"),
-    (
-        7,
-        (
-            r"\bwhy (?:does|is|are|did|was) (?:the|this|it|that|my|our)\b.*\b(?:fail|crash|grow"
-            r"|hang|slow|break|twice|only|timeout|error|not (?:work|start|build|connect|respond"
-            r"|trust))\w*\b|\bwarum (?:schlägt|stürzt|bricht)\b"
-        ),
-    ),
-    (7, r"\bhow (?:many|often|large|much|long) .*\b(?:affected|did|does|were|covered|failed)\b"),
-    (
-        5,
-        (
-            r"\bwhich of (?:the|your|our) (?:\d+|\w+s|\w+' \w+|suppliers)\b.*\b(?:still|allow"
-            r"|really)\b"
-        ),
-    ),
-    (
-        6,
-        (
-            r"\bwhere in the (?:code|repo|source)\w*\b|\bwhich commit\b|\bwhat error\b"
-            r"|\bundocumented\b"
-        ),
-    ),
-    (5, r"\b(?:dependencies|(?:production|build|remote) (?:host|machine|agent|system|server)s?)\b"),
-    (6, r"\bwhat (?:did|has|have) (?:the|your) .{1,40} (?:change|do|done|say|break|delete)\w*\b"),
-    (9, r"\bwhen you (?:re-?run|run|try|repeat|execute|measure)\b|\bwhat numbers\b"),
-    (5, r"\baccording to\b|\bthe exact\b|\bword for word\b|\bat the moment of\b|\bright now\b"),
-    # Nothing goes on before it is there.
-    (
-        8,
-        (
-            r"\b(?:i am|i'm|we are|we're) (?:blocked|stuck)\b|\bno access\b|\bcan't go on\b"
-            r"|\bzugang\b"
-        ),
-    ),
-    (5, r"\b(?:credentials|api key|permission denied|vpn|certificate)\b"),
+    (7, r"\b(?:worse|better|(?:more|less) important) than\b"),
+    # Two sides are to be weighed, though a word would answer it.
+    (9, r", (?:given|considering|knowing|bearing in mind|even (?:if|though))\b"),
+    (7, r", or (?:does|would|will|is) (?:that|this|it)\b|\bat what (?:level|point|price|cost)\b"),
+    (6, r"^(?:which|what) .*\b(?:best|worst|strongest|weakest|hardest|biggest)\b"),
 )
 
 
@@ -308,7 +225,7 @@ def rules() -> tuple[tuple[EffortLevel, int, re.Pattern[str]], ...]:
         for level, signs in (
             (EffortLevel.LOW, _LOW),
             (EffortLevel.MEDIUM, _MEDIUM),
-            (EffortLevel.HIGH, _HIGH),
+            (EffortLevel.HIGH, WORK),
         )
         for points, pattern in signs
     )

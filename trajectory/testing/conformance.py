@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from trajectory.backend import StorageBackend
 from trajectory.testing.contents import ContentConformance
 from trajectory.testing.counting import CountingConformance
+from trajectory.testing.crossing import CrossingConformance
 from trajectory.testing.filtering import FilteringConformance
 from trajectory.testing.merging import MergingConformance
 from trajectory.testing.reading import ReadingConformance
@@ -21,6 +22,7 @@ class BackendConformance(
     MergingConformance,
     ReadingConformance,
     FilteringConformance,
+    CrossingConformance,
     CountingConformance,
 ):
     """What the contract in `trajectory.backend` promises, as tests.

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from trajectory.backend import Batch, StorageBackend
 from trajectory.models import Fact, Question, ToolCall, Trajectory, Turn, Violation
-from trajectory.query import FILTERS, HONOURED_BY_ALL, TrajectoryQuery, TurnQuery
+from trajectory.query import CROSS_FILTERS, FILTERS, TrajectoryQuery, TurnQuery
 from trajectory.store import TrajectoryStore
 from trajectory.testing.samples import NOON, Suite, a_turn, trajectories_of, turns_of
 
@@ -28,6 +28,7 @@ def trajectory_filters() -> list[dict[str, Any]]:
         for name in ("spec_id", "agent_name", "run_id", "session_id", "user_id")
         for text in ("a", "A", "", "ä", "x", *HOSTILE)
     ]
+    alone += [{"parent_trajectory_id": UUID(int=n)} for n in (1, 2, 9)]
     alone += [{"status": status} for status in ("running", "completed", "failed", "cancelled")]
     both = [{"spec_id": "a", "agent_name": "A"}, {"user_id": "a", "status": "completed"}]
     return [*alone, *_of_metadata(), *both, {"spec_id": "a", "metadata": {"k": 1}}]
@@ -76,6 +77,7 @@ def some_trajectories() -> list[Trajectory]:
             run_id=texts[n // 2 % len(texts)],
             session_id=texts[n // 3 % len(texts)],
             user_id=texts[n % 2],
+            parent_trajectory_id=(None, UUID(int=1), UUID(int=2))[n % 3],
             status=states[n % len(states)],
             metadata=_OBJECTS[n % len(_OBJECTS)],
         )
@@ -119,7 +121,7 @@ class FilteringConformance(Suite):
 
     async def test_only_known_filters_are_claimed(self) -> None:
         async with self.new_backend() as backend:
-            assert backend.capabilities.filters <= FILTERS
+            assert backend.capabilities.filters <= FILTERS | CROSS_FILTERS
 
     async def test_trajectories_are_filtered_as_matches_says(self) -> None:
         async with self.new_backend() as backend:
@@ -132,7 +134,7 @@ class FilteringConformance(Suite):
                 assert await _trajectories(backend, query) == wanted, filters
                 if 0 < len(wanted) < len(made):
                     telling |= filters.keys()
-            assert telling == TrajectoryQuery.model_fields.keys() - HONOURED_BY_ALL
+            assert telling == TrajectoryQuery.model_fields.keys() & FILTERS
 
     async def test_turns_are_filtered_as_matches_says(self) -> None:
         async with self.new_backend() as backend:
@@ -153,7 +155,7 @@ class FilteringConformance(Suite):
                 assert await _turns(backend, query) == wanted, filters
                 if 0 < len(wanted) < len(made):
                     telling |= filters.keys()
-            assert telling == TurnQuery.model_fields.keys() - HONOURED_BY_ALL
+            assert telling == TurnQuery.model_fields.keys() & FILTERS
 
     async def test_a_limit_counts_what_passes_all_filters(self) -> None:
         async with self.new_backend() as backend:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator, Mapping, Sequence
+from datetime import datetime
 from typing import Any, Self
 from uuid import UUID
 
@@ -15,6 +16,7 @@ from trajectory.backend import Batch, Capabilities, Survives
 from trajectory.backends.sql.engine import APPLICATION_ID
 from trajectory.backends.sql.filters import PUSHED
 from trajectory.backends.sql.reading import Reader
+from trajectory.backends.sql.silence import delete_silent_steps
 from trajectory.backends.sql.standing import check_sync, place
 from trajectory.backends.sql.statements import Statements
 from trajectory.backends.sql.translate import (
@@ -206,6 +208,36 @@ class SqlBackend:
                     deleted += await self._transport.transact(steps)
             self._known.forget()
         return deleted
+
+    async def delete_silent(self, ids: Sequence[UUID], before: datetime, /) -> Sequence[UUID]:
+        """Delete those trajectories of which nothing is as new as an instant; say which."""
+        self._require_open()
+        dialect = self._transport.dialect.name
+
+        def steps() -> Steps[list[UUID]]:
+            return delete_silent_steps(self._statements, ids, before, dialect)
+
+        async with self._writing:
+            self._require_open()
+            with translated(self._where):
+                gone = await self._transport.transact(steps)
+        self._known.forget()
+        return gone
+
+    async def give_back_space(self) -> int:
+        """Give free pages of a SQLite file back to the file system; say how many bytes.
+
+        What was deleted leaves them behind. A server keeps its space for what comes next.
+        """
+        self._require_open()
+        freed, some = 0, 1
+        while some:
+            async with self._writing:  # for each step anew: batches go in between
+                self._require_open()
+                with translated(self._where):
+                    some = await self._transport.give_back_space()
+            freed += some
+        return freed
 
     async def close(self) -> None:
         """Let go of all connections, once what is being written is done.

@@ -17,9 +17,9 @@ from trajectory.backends.sql.statements import (
     VIOLATIONS,
 )
 from trajectory.errors import InvalidQueryError, TurnKey
-from trajectory.query import FILTERS, LABELS, TrajectoryQuery, TurnQuery
+from trajectory.query import CROSS_FILTERS, FILTERS, LABELS, TrajectoryQuery, TurnQuery
 
-PUSHED = FILTERS - {"metadata"}
+PUSHED = (FILTERS | CROSS_FILTERS) - {"metadata"}
 """What becomes a condition. JSON is not compared here: to Postgres, `1` and `1.0` are equal."""
 
 Conditions = list[sa.ColumnElement[bool]]
@@ -30,10 +30,15 @@ def trajectory_conditions(query: TrajectoryQuery, dialect: str) -> Conditions:
     columns = TRAJECTORIES.c
     conditions = _common(query, columns.id, columns.created_at, dialect)
     conditions += (
-        columns[name] == str(value)
+        columns[name] == (value if isinstance(value, UUID) else str(value))
         for name in LABELS
         if (value := getattr(query, name)) is not None
     )
+    if query.turn is not None:
+        found = sa.exists().where(
+            TURNS.c.trajectory_id == columns.id, *turn_conditions(query.turn, dialect)
+        )
+        conditions.append(found.correlate(TRAJECTORIES))
     return conditions
 
 
@@ -65,6 +70,11 @@ def turn_conditions(query: TurnQuery, dialect: str) -> Conditions:
         conditions.append(
             sa.or_(_has(QUESTIONS, source=query.source), _has(VIOLATIONS, source=query.source))
         )
+    if query.trajectory is not None:
+        passing = sa.select(TRAJECTORIES.c.id).where(
+            *trajectory_conditions(query.trajectory, dialect)
+        )
+        conditions.append(columns.trajectory_id.in_(passing))
     return conditions
 
 

@@ -220,6 +220,20 @@ class Statements:
         keys = _padded(ids)
         return self._by_keys("delete", table, keys, make, self._ids(keys))
 
+    def rare(self, statement: Any) -> Select:
+        """Compile a statement on trajectories that is too rare to be kept, with its values."""
+        compiled: Any = statement.compile(dialect=self._dialect)
+        self.compiled += 1
+        parameters = []
+        for name in compiled.positiontup:
+            type_ = compiled.binds[name].type.dialect_impl(self._dialect)
+            process = type_.bind_processor(self._dialect)
+            value = compiled.params[name]
+            parameters.append(value if process is None else process(value))
+        names = tuple(statement.exported_columns.keys())
+        processors = self._processors(TRAJECTORIES, names, binding=False)
+        return Select(str(compiled), tuple(parameters), names, processors)
+
     def _ids(self, ids: Iterable[UUID]) -> Row:
         process = TRAJECTORIES.c.id.type.dialect_impl(self._dialect).bind_processor(self._dialect)
         return tuple(ids) if process is None else tuple(process(id_) for id_ in ids)

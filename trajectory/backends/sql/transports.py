@@ -17,6 +17,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from trajectory.backends.sql import engine as engines
+from trajectory.backends.sql.space import shrink
 from trajectory.backends.sql.statements import MANY, Row, Statement
 from trajectory.backends.sql.urls import check_files
 from trajectory.backends.sql.writing import Do, Step, Steps
@@ -67,6 +68,13 @@ class SqliteTransport:
         """Make each commit wait for the disk, where WAL mode would leave that for later."""
         if self._raw is not None:
             await (await self._raw.execute("PRAGMA synchronous = FULL")).close()
+
+    async def give_back_space(self) -> int:
+        """Give some free pages back to the file system; say how many bytes, 0 after the last."""
+        if self._raw is None:
+            return 0
+        freed: int = await self._raw._execute(shrink, self._raw._conn)  # noqa: SLF001
+        return freed
 
     def leave_loop(self) -> bool:
         """Say whether this can go on after its event loop: each connection has a thread, so yes."""
@@ -194,6 +202,10 @@ class PostgresTransport:
         await asyncio.to_thread(check_files, self._url)
         async with self._writers.connect():
             pass
+
+    async def give_back_space(self) -> int:
+        """Nothing to do: the server keeps what was freed for what comes next."""
+        return 0
 
     def leave_loop(self) -> bool:
         """Say whether this can go on after its event loop: connections belong to it, so no."""

@@ -1,0 +1,112 @@
+"""ATIF, the Agent Trajectory Interchange Format: v1.0 to v1.8 are read, v1.8 is written.
+
+A document is one JSON object; a file holds one, a list of them, or one a line. A turn begins at a
+step of the user and takes all up to the next one; system steps before the first other step are the
+system prompt. Trajectories embedded in a document become children of it.
+
+What we write is a document a line. What ATIF has no field for stands under `extra.trajectory`, so
+that reading it again gives the same values: see `trajectory.formats.atif_values`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from datetime import datetime, timedelta
+from typing import Any, BinaryIO
+
+from trajectory.errors import InvalidTurnError
+from trajectory.formats.atif_read import NAME, read_document
+from trajectory.formats.atif_rules import VERSION
+from trajectory.formats.atif_write import document_of
+from trajectory.formats.base import Gathered, ImportedTrajectory, Problem
+from trajectory.formats.foreign import digest
+from trajectory.formats.jsonlines import BadLineError, parse_object
+from trajectory.formats.objects import read_objects
+from trajectory.ids import derived_id
+from trajectory.models import Trajectory, Turn
+
+
+class Atif:
+    """Reads and writes ATIF."""
+
+    name = NAME
+    version = VERSION
+    suffix = ".jsonl"
+
+    def begin(self, out: BinaryIO) -> AtifWriting:
+        """Begin a file."""
+        return AtifWriting(out)
+
+    def read(self, stream: BinaryIO, *, as_of: datetime) -> Iterator[ImportedTrajectory | Problem]:
+        """Read a stream to its end, a document at a time. Children follow their parent."""
+        seen: Counter[str] = Counter()
+        for number, line in enumerate(read_objects(stream)):
+            if isinstance(line, Problem):
+                yield line
+                continue
+            try:
+                document = parse_object(line)
+                key = _key(document)
+                dated = as_of + timedelta(microseconds=number)
+                found = list(_read(document, line.number, dated, (key, str(seen[key] + 1))))
+            except (BadLineError, InvalidTurnError) as error:
+                yield Problem(line.number, str(error))
+                if isinstance(error, BadLineError) and error.ends_reading:
+                    return
+            except RecursionError:
+                yield Problem(line.number, "nests too deep")
+            else:
+                seen[key] += 1
+                yield from found
+
+
+def _key(document: Mapping[str, Any]) -> str:
+    """Condense what a document is called, or all that it says where it has no name.
+
+    `session_id` alone is no name: it may stand in all documents of a run.
+    """
+    name = document.get("trajectory_id")
+    return digest([document.get("session_id"), name] if isinstance(name, str) else document)
+
+
+def _read(
+    document: Mapping[str, Any],
+    line: int,
+    as_of: datetime,
+    key: tuple[str, ...],
+    parent: Trajectory | None = None,
+) -> Iterator[ImportedTrajectory | Problem]:
+    """Read a document, and those in it."""
+    reading = read_document(document, as_of=as_of)
+    above = {}
+    if parent is not None:
+        above = {
+            "parent_trajectory_id": parent.id,
+            "root_trajectory_id": parent.root_trajectory_id or parent.id,
+        }
+    trajectory, turns = reading.made(reading.own_id or derived_id(NAME, *key), **above)
+    yield ImportedTrajectory(line, trajectory, turns, dict(reading.left_out))
+    seen: Counter[str] = Counter()
+    for index, child in enumerate(reading.embedded):
+        place = f"subagent_trajectories[{index}]"
+        try:
+            if not isinstance(child, dict):
+                raise BadLineError("is not an object")  # noqa: TRY301 - told with its place
+            name = _key(child)
+            seen[name] += 1
+            own = (*key, name, str(seen[name]))
+            yield from list(_read(child, line, as_of, own, trajectory))
+        except (BadLineError, InvalidTurnError) as error:
+            yield Problem(line, f"{place} {error}")
+
+
+class AtifWriting(Gathered):
+    """A file while it is written. Nothing is left out."""
+
+    def write(self, trajectory: Trajectory, turns: tuple[Turn, ...]) -> None:
+        """Write a document."""
+        document = document_of(trajectory, turns)
+        text = json.dumps(document, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+        self.out.write(text.encode() + b"\n")
