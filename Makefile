@@ -1,4 +1,5 @@
-# make demo | test | test-faults | test-soak | lint | types | bench | test-all-pythons | clean
+# make demo | test | test-faults | test-soak | lint | types | bench | bench-growth
+#      | test-all-pythons | clean
 #
 # Everything runs in a virtual environment of its own: VENV. PYTHON makes it; any Python from 3.11 on.
 
@@ -12,7 +13,7 @@ MADE = $(VENV)/.made
 BASE = $(VENV)/.base
 DEV  = $(VENV)/.dev
 
-.PHONY: demo test test-faults test-soak lint types bench test-all-pythons clean
+.PHONY: demo test test-faults test-soak lint types bench bench-growth test-all-pythons clean
 
 demo: $(BASE)
 	$(BIN)/python examples/demo.py
@@ -38,6 +39,10 @@ types: $(DEV)
 
 bench: $(DEV)
 	$(BIN)/python -m benchmarks
+
+# What reading costs as a table grows to a million turns: some minutes, and a gigabyte of disk.
+bench-growth: $(DEV)
+	$(BIN)/python -m benchmarks.growth
 
 $(MADE):
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \

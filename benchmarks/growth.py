@@ -140,10 +140,10 @@ def _exported(path: Path) -> Figures:
     return figures
 
 
-def measure(folder: Path, most: int) -> dict[int, Figures]:
-    """Measure at a small size and at the largest."""
+def measure(folder: Path, *sizes: int) -> dict[int, Figures]:
+    """Measure at each of some sizes, of a page of the list at least."""
     files: dict[int, tuple[Path, list[UUID]]] = {}
-    for turns in (SMALL, most):
+    for turns in sizes:
         path, ids = folder / f"{turns}.db", list[UUID]()
         asyncio.run(fill(path, turns, ids))
         files[turns] = path, ids
@@ -165,7 +165,7 @@ def main() -> None:
         out.unlink()
         return
     with tempfile.TemporaryDirectory(dir=arguments.folder) as made:
-        seen = measure(Path(made), arguments.turns)
+        seen = measure(Path(made), SMALL, arguments.turns)
         told = environment(file_system(Path(made)))
     ratios = {name: seen[arguments.turns][name] / seen[SMALL][name] for name in seen[SMALL]}
     if arguments.json:
