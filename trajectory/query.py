@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Annotated, Any, NamedTuple, Self, TypeVar
 from uuid import UUID
 
@@ -109,6 +110,17 @@ Text = Annotated[str, PlainValidator(_text)]
 Metadata = Annotated[tuple[MetadataEquals, ...] | None, PlainValidator(_metadata)]
 
 
+class _Ids(tuple[UUID, ...]):  # noqa: SLOT001 - the set needs a place
+    """Ids, among which one of thousands is found at once."""
+
+    @cached_property
+    def _known(self) -> frozenset[UUID]:
+        return frozenset(self)
+
+    def __contains__(self, id_: object) -> bool:
+        return id_ in self._known
+
+
 class _Query(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
@@ -118,7 +130,7 @@ class _Query(BaseModel):
         except ValidationError as error:
             raise InvalidQueryError(explained(type(self).__name__, error)) from None
 
-    ids: tuple[UUID, ...] | None = None
+    ids: Annotated[tuple[UUID, ...], AfterValidator(_Ids)] | None = None
     """Only these trajectories; None: all."""
     since: Instant | None = None
     """Only what was created at this instant or later."""
@@ -146,7 +158,7 @@ class _Query(BaseModel):
 
     def of(self, id_: UUID) -> Self:
         """Ask whether anything of one trajectory passes: for one that does."""
-        return self.model_copy(update={"ids": (id_,), "limit": 1})
+        return self.model_copy(update={"ids": _Ids((id_,)), "limit": 1})
 
     def _allows(self, id_: UUID, row: Trajectory | Turn) -> bool:
         return (

@@ -182,3 +182,12 @@ def test_a_score_is_a_value() -> None:
         score.total = 1  # type: ignore[misc]
     with pytest.raises(TypeError):
         score.weights.preferences["emoji"] = 3  # type: ignore[index]
+
+
+@pytest.mark.parametrize("number", [10**400, -(10**400), float("nan"), float("inf")])
+def test_numbers_beyond_all_are_refused(number: float) -> None:
+    with pytest.raises(ConfigurationError, match=r"PPPWeights\.high"):
+        PPPWeights(high=number)
+    if isinstance(number, int):
+        with pytest.raises(ConfigurationError, match=r"Counts\.high"):
+            Counts(high=number)

@@ -97,8 +97,9 @@ class MemoryBackend:
 
     async def read_trajectories(self, query: TrajectoryQuery, /) -> AsyncIterator[Trajectory]:
         """Stream trajectories in the query's order."""
-        rows = sorted(self._trajectories.values(), key=query.cursor)
-        rows = [row for row in rows if query.matches(row)]
+        rows = sorted(
+            (row for row in self._trajectories.values() if query.matches(row)), key=query.cursor
+        )
         if query.turn is not None:
             matches = query.turn.matches
             found = {turn.trajectory_id for turn in self._turns.values() if matches(turn)}
@@ -108,8 +109,7 @@ class MemoryBackend:
 
     async def read_turns(self, query: TurnQuery, /) -> AsyncIterator[Turn]:
         """Stream turns in the query's order."""
-        rows = sorted(self._turns.values(), key=query.cursor)
-        rows = [row for row in rows if query.matches(row)]
+        rows = sorted((row for row in self._turns.values() if query.matches(row)), key=query.cursor)
         if query.trajectory is not None:
             matches = query.trajectory.matches
             found = {id_ for id_, each in self._trajectories.items() if matches(each)}

@@ -10,7 +10,7 @@ from decimal import Context, Decimal
 from trajectory.errors import ConfigurationError
 from trajectory.models import AGENT, EffortLevel, Severity, Turn
 from trajectory.scoring.weights import DEFAULT_WEIGHTS, FORMULA, PPPWeights, exact
-from trajectory.values import FrozenDict
+from trajectory.values import INT64_MAX, FrozenDict
 
 _EFFORTS = tuple(EffortLevel)
 _SEVERITIES = tuple(Severity)
@@ -198,5 +198,5 @@ def _sum(counts: Counts, weights: PPPWeights, names: Iterable[str]) -> Decimal:
 
 
 def _check_count(name: str, value: object) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise ConfigurationError(f"Counts.{name} must be a whole number from 0")
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= INT64_MAX:
+        raise ConfigurationError(f"Counts.{name} must be a whole number from 0 to {INT64_MAX}")

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from decimal import Decimal
 from functools import lru_cache
-from math import isfinite
 
 from trajectory.errors import ConfigurationError
 from trajectory.values import FrozenDict
@@ -64,7 +63,7 @@ class PPPWeights:
 def _number(name: str, value: object, least: float) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ConfigurationError(f"PPPWeights.{name} is a {type(value).__name__}, not a number")
-    if not (isfinite(value) and least <= value <= _LARGEST):
+    if not least <= value <= _LARGEST:  # nor is NaN
         raise ConfigurationError(f"PPPWeights.{name} must lie between {least:g} and {_LARGEST:g}")
     return float(value)
 
