@@ -61,7 +61,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "writer": {"words", "errors", "report", "settings", "buffer", "delivery", "ledger"},
     "extracting": {"words", "buffer", "errors", "models", "scoring"},
-    "settlement": {"extracting", "journal", "ledger", "writer"},
+    "settlement": {"words", "extracting", "journal", "ledger", "writer"},
     "dispatcher": {
         *("words", "backend", "errors", "models", "report", "settings", "buffer"),
         "dead_letters",
@@ -104,7 +104,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "formats": {*VALUES, "scoring"},
     "exporting": {*VALUES, "query", "store", "formats", "journal"},
-    "testing": {*CONTRACT, "backends", "store"},
+    "testing": {*CONTRACT, "backends", "retention", "store"},
     "cli": {
         *FRONT,
         "formats",

@@ -1,7 +1,8 @@
 """From the buffer and the journal to the backend: batches, refusals, replay, and what is settled.
 
 **One bad turn costs one turn.** A batch that is refused is cut until the bad values stand alone;
-those become dead letters, the others are stored, in order.
+those become dead letters, the others are stored, in order. A fact that was found here can be
+found again, and is of nobody's hand: where its turn is gone, it is not kept.
 
 **Journal.** After each commit it hears up to where all is settled. What was spilled comes back
 from it in order, as the buffer has room. What dead processes left is stored before all else.
@@ -12,6 +13,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
+from typing import Protocol
 
 from trajectory.backend import StorageBackend
 from trajectory.buffer import Buffer, Buffered, next_batch
@@ -30,6 +32,22 @@ from trajectory.words import counted
 _log = logging.getLogger(__name__)
 
 
+class Looking(Protocol):
+    """Who looks at what is stored, and logs what it finds there. Is never waited for."""
+
+    def note_stored(self, values: Sequence[Buffered], settled: int) -> None:
+        """Hear what was stored, and how many of the accepted values are settled now."""
+        ...
+
+    def note_refused(self, number: int) -> bool:
+        """Hear that the accepted value of this number is refused; say whether it was found."""
+        ...
+
+    def note_replayed(self) -> None:
+        """Hear that what dead processes left is stored."""
+        ...
+
+
 class Delivery:
     """Stores what a buffer holds, in order, and what its journal holds beside it."""
 
@@ -45,7 +63,7 @@ class Delivery:
         orphans: Sequence[tuple[Orphan, int]] = (),
         spill: Spill,
         open_first: Callable[[], Awaitable[None]] | None = None,
-        on_stored: Callable[[Sequence[Buffered]], None] | None = None,
+        looking: Looking,
     ) -> None:
         self._retry = Retry(backend, settings, ledger.note_retry, open_first=open_first)
         self._buffer = buffer
@@ -56,7 +74,7 @@ class Delivery:
         self._letter: DeadLetter | None = None
         """Of the value that was refused last."""
         self._spill = spill
-        self._on_stored = on_stored
+        self._looking = looking
         if orphans:
             ledger.begin_replay(sum(turns for _orphan, turns in orphans))
 
@@ -94,23 +112,30 @@ class Delivery:
             await self._fetch_spilled()
 
     async def _settle(self, values: Sequence[Buffered], refusal: Exception | None) -> None:
-        if refusal is not None:
+        kept = not self._was_found(refusal)
+        if refusal is not None and kept:
             await self._set_aside(values[0], refusal)
         # No await from here on: what is settled leaves buffer, ledger and journal at once.
         turns = self._buffer.drop(len(values))
         if refusal is not None:
-            self._ledger.note_refused(values[0][0], refusal)
+            self._ledger.note_refused(values[0][0], refusal, kept=kept)
         else:
             self._ledger.note_stored(turns=turns, others=len(values) - turns)
             _log.debug("stored a batch of %d turns, %d in all", turns, len(values))
         if self._journal is not None:
             self._journal.mark(self._ledger.settled)
         self._spill.wake()
-        self._tell_stored(values, refusal)
+        if refusal is None:
+            self._looking.note_stored(values, self._ledger.settled)
 
-    def _tell_stored(self, values: Sequence[Buffered], refusal: Exception | None) -> None:
-        if self._on_stored is not None and refusal is None:
-            self._on_stored(values)
+    def _was_found(self, refusal: Exception | None) -> bool:
+        """Say of the next value, if it is refused, whether it is a fact found in a turn now gone.
+
+        Its dead letter would bring back what was erased. A conflict says that the turn is there.
+        """
+        if refusal is None or isinstance(refusal, ConflictError):
+            return False
+        return self._looking.note_refused(self._ledger.settled + 1)
 
     async def _set_aside(self, buffered: Buffered, refusal: Exception) -> None:
         letter = self._letter
@@ -150,6 +175,7 @@ class Delivery:
             await self._replay(orphan, turns)
             orphan.release()
         self._orphans = ()
+        self._looking.note_replayed()
         self._ledger.end_replay()
 
     async def _replay(self, orphan: Orphan, turns: int) -> None:
@@ -182,7 +208,8 @@ class Delivery:
             await self._set_aside(values[0], refusal)
         turns = sum(isinstance(value, Turn) for value, _size, _time in values)
         self._ledger.note_replayed(turns=turns, stored=refusal is None)
-        self._tell_stored(values, refusal)
+        if refusal is None:
+            self._looking.note_stored(values, self._ledger.settled)
 
     def release(self) -> None:
         """Nothing will be stored any more: leave to the next start what was not replayed."""

@@ -20,7 +20,6 @@ an end: after its timeout, or once the writer has stopped.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable, Sequence
 
 from trajectory.backend import StorageBackend
@@ -43,10 +42,7 @@ from trajectory.scoring.extraction import QuestionExtractor
 from trajectory.settings import LoggerSettings, OnFailure, Overflow
 from trajectory.settlement import Settlement, synced
 from trajectory.spill import Spill
-from trajectory.words import counted
 from trajectory.writer import Writer
-
-_log = logging.getLogger(__name__)
 
 
 class Dispatcher:
@@ -85,7 +81,7 @@ class Dispatcher:
             orphans=orphans,
             open_first=open_first,
             spill=self._spill,
-            on_stored=self._extracting.note_stored,
+            looking=self._extracting,
         )
         self._writer = Writer(
             self._delivery, settings, self._buffer, self._ledger, at_loop_end=at_loop_end
@@ -178,17 +174,20 @@ class Dispatcher:
         self._buffer.reserve_beyond_limits(is_turn=False, size=size)
         return self._add(end, size)
 
-    async def _accept_found(self, fact: Fact, size: int) -> None:
-        """Accept what was found in a stored turn, waiting for room; also while closing."""
+    async def _accept_found(self, fact: Fact, size: int) -> int:
+        """Accept what was found in a stored turn, waiting for room; also while closing.
+
+        Gives its number among all that was accepted.
+        """
         while not self._writer.refuses:
             if self._spill.count:
                 if self._spill.fits(size):
                     self._add_beyond(fact)
-                    return
+                    return self._ledger.accepted
             elif self._buffer.others < self._settings.channel_capacity:
                 self._buffer.reserve_beyond_limits(is_turn=False, size=size)
                 self._add(fact, size)
-                return
+                return self._ledger.accepted
             await self._settlement.settled(self._log_timeout)
         raise LoggerClosedError("the writer has ended; the fact was not accepted")
 
@@ -309,18 +308,14 @@ class Dispatcher:
         self._buffer.turn_away(LoggerClosedError("the logger is closed"))
         self._spill.wake()
         turns = self._ledger.turns_accepted
-        complete = await self._settlement.complete(timeout)
-        await self._extracting.end()
+        complete = await self._settlement.complete_for_good(timeout)
         if not self._writer.ended:
-            if complete or self._ledger.reached(self._ledger.accepted):
+            if complete:
                 await self._writer.stop()
             else:
                 await self._writer.abandon()
         report = self._ledger.report(turns)
-        if report.pending and self._writer.failure is None:
-            _log.error(
-                "closed with %s not stored%s", counted(report.pending, "turn"), self._delivery.kept
-            )
+        self._settlement.tell_left(report.pending, self._delivery.kept)
         return report
 
     @property

@@ -4,8 +4,10 @@
 look at. So a turn that was refused gets no facts, and one that is replayed from a journal does.
 
 **Promise.** No turn is lost, late or changed by it. The facts of a turn are named by their places,
-so looking again changes nothing. What was not looked at is counted, and can be later: the process
-ended first, the extractor failed, or it was so slow that too much waited for it.
+so looking again changes nothing. What was not looked at can be later (`trajectory score
+--extract`). It is counted, where the extractor failed, was so slow that too much waited for it, or
+had no time left, and where the turn was deleted meanwhile. After a kill it is counted nowhere: who
+replays the journal knows neither which turns were stored before nor which were looked at.
 """
 
 from __future__ import annotations
@@ -15,10 +17,11 @@ import inspect
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from trajectory.buffer import Buffered
-from trajectory.errors import ConfigurationError, TrajectoryError
+from trajectory.errors import ConfigurationError, TrajectoryError, TurnKey
 from trajectory.models import Fact, Question, Turn, value_bytes
 from trajectory.scoring.extraction import MAX_QUESTIONS, HeuristicExtractor, QuestionExtractor
 from trajectory.words import counted
@@ -28,8 +31,31 @@ _log = logging.getLogger(__name__)
 _GRACE_S = 1.0
 """How long an extractor may take to notice that it is cancelled."""
 
-Accept = Callable[[Fact, int], Awaitable[None]]
-"""Takes a fact and its bytes, waiting for room. Raises once nothing is stored any more."""
+Accept = Callable[[Fact, int], Awaitable[int]]
+"""Takes a fact and its bytes, waiting for room; gives its number among all that was accepted.
+
+Raises once nothing is stored any more.
+"""
+
+
+class _Checked:
+    """An extractor whose source was read once: it can neither change nor fail later."""
+
+    def __init__(self, extractor: QuestionExtractor, source: str) -> None:
+        self.source = source
+        self._extract = extractor.extract
+
+    async def extract(self, turn: Turn) -> tuple[Question, ...]:
+        return await self._extract(turn)
+
+
+@dataclass(slots=True)
+class _Look:
+    """What became of a turn: it is looked at, was looked at, or was left out for a reason."""
+
+    key: TurnKey
+    is_counted: bool = False
+    reason: str | None = None
 
 
 def checked_extractor(extractor: object, *, wanted: bool) -> QuestionExtractor | None:
@@ -39,7 +65,12 @@ def checked_extractor(extractor: object, *, wanted: bool) -> QuestionExtractor |
     """
     if extractor is None:
         return HeuristicExtractor() if wanted else None
-    source, extract = getattr(extractor, "source", None), getattr(extractor, "extract", None)
+    try:
+        source, extract = getattr(extractor, "source", None), getattr(extractor, "extract", None)
+    except Exception as error:
+        raise ConfigurationError(
+            f"the extractor's source can't be read: it raised {type(error).__name__}"
+        ) from error
     if isinstance(extractor, type) or not inspect.iscoroutinefunction(extract):
         raise ConfigurationError(
             "extractor must be a QuestionExtractor: an object with a `source` and an "
@@ -49,7 +80,7 @@ def checked_extractor(extractor: object, *, wanted: bool) -> QuestionExtractor |
         Question(question_text="", effort_level="low", source=source)
     except TrajectoryError as error:
         raise ConfigurationError(f"the extractor's source can't be used: {error}") from None
-    return extractor  # type: ignore[return-value]
+    return _Checked(extractor, source)  # type: ignore[arg-type]
 
 
 class Extracting:
@@ -65,6 +96,8 @@ class Extracting:
         # All mutable state. Only the loop's thread touches it.
         # Between steps, _taken == _looked_at + _left_out + len(_waiting).
         self._waiting: deque[tuple[Turn, int]] = deque()
+        # Facts that were found and are not settled: their numbers, ascending, and whose they are.
+        self._found: deque[tuple[int, _Look]] = deque()
         self._bytes = 0
         self._taken = 0
         self._looked_at = 0
@@ -80,10 +113,15 @@ class Extracting:
         """How many stored turns were looked at, still wait for it, and were left out."""
         return self._looked_at, len(self._waiting), self._left_out
 
-    def note_stored(self, values: Sequence[Buffered]) -> None:
-        """Look at these turns too, soon. Called by the writer, which it doesn't keep waiting."""
+    def note_stored(self, values: Sequence[Buffered], settled: int) -> None:
+        """Look at these turns too, soon. Called by the writer, which it doesn't keep waiting.
+
+        `settled` says how many of the accepted values are settled.
+        """
         if self._extractor is None:
             return
+        while self._found and self._found[0][0] <= settled:
+            self._found.popleft()
         writer = asyncio.current_task()
         if writer is not None and writer.cancelling():
             self._over = True  # the loop ends: a new task would never be run to its end
@@ -92,15 +130,43 @@ class Extracting:
                 continue
             self._taken += 1
             if self._over:
-                self._leave_out(value, "the logger was ending")
+                self._leave_out(value.key, _ENDING)
             elif self._waiting and self._bytes + size > self._max_bytes:
-                self._leave_out(value, f"more than channel_bytes = {self._max_bytes} waited for it")
+                self._leave_out(
+                    value.key, f"more than channel_bytes = {self._max_bytes} waited for it"
+                )
             else:
                 self._waiting.append((value, size))
                 self._bytes += size
         if self._waiting and self._task is None:
             self._task = asyncio.create_task(
                 self._run(self._extractor), name="trajectory-extracting"
+            )
+
+    def note_refused(self, number: int) -> bool:
+        """Say whether the accepted value of this number was found here; its turn is left out then.
+
+        Called by the writer, in ascending order, as the database refuses it.
+        """
+        while self._found and self._found[0][0] < number:
+            self._found.popleft()
+        if not self._found or self._found[0][0] > number:
+            return False
+        _number, look = self._found.popleft()
+        if look.reason is None:
+            look.reason = "the database refused what was found, as it does for a deleted turn"
+            if look.is_counted:
+                self._looked_at -= 1
+                self._leave_out(look.key, look.reason)
+        return True
+
+    def note_replayed(self) -> None:
+        """Give a hint: what a dead process had stored and not looked at, nobody knows."""
+        if self._extractor is not None:
+            _log.warning(
+                "a process that ended early left a journal; it may have stored turns just before "
+                "in which questions were not looked for; %s",
+                _HINT,
             )
 
     async def finish(self, deadline: float) -> bool:
@@ -117,11 +183,15 @@ class Extracting:
             pass
         return self._done >= target
 
-    async def end(self) -> None:
-        """Look at no more turns, and say what is left."""
+    def stop(self) -> None:
+        """Look at no more turns: what is found from now on is not accepted."""
         self._over = True
         if self._task is not None:
             self._task.cancel()
+
+    async def end(self) -> None:
+        """After `stop`: wait a moment for the extractor to notice, and say what is left."""
+        if self._task is not None:
             await asyncio.wait({self._task}, timeout=_GRACE_S)
         if self._untold:
             _log.warning(
@@ -143,28 +213,31 @@ class Extracting:
 
     async def _run(self, extractor: QuestionExtractor) -> None:
         try:
-            while self._waiting:
+            while self._waiting and not _is_cancelled():
                 turn, size = self._waiting[0]
-                reason = await self._look(turn, extractor)
+                look = _Look(turn.key)
+                reason = await self._look(turn, extractor, look)
                 # No await from here on: the counts change at once.
                 self._waiting.popleft()
                 self._bytes -= size
-                if reason is None:
+                look.reason = look.reason or reason
+                if look.reason is None:
                     self._looked_at += 1
+                    look.is_counted = True
                 else:
-                    self._leave_out(turn, reason)
+                    self._leave_out(turn.key, look.reason)
                 self._wake()
                 await asyncio.sleep(0)  # an extractor that never waits must not stop the loop
         finally:
             # Else it was cancelled, or nothing is stored any more.
             self._over = self._over or bool(self._waiting)
             while self._waiting:
-                self._leave_out(self._waiting.popleft()[0], "the logger was ending")
+                self._leave_out(self._waiting.popleft()[0].key, _ENDING)
             self._bytes = 0
             self._task = None
             self._wake()
 
-    async def _look(self, turn: Turn, extractor: QuestionExtractor) -> str | None:
+    async def _look(self, turn: Turn, extractor: QuestionExtractor, look: _Look) -> str | None:
         """Log the questions of a turn as facts; say why not, if they can't be."""
         source = extractor.source
         if any(question.source == source for question in turn.questions):
@@ -177,14 +250,16 @@ class Extracting:
             return "the extractor raised CancelledError"
         except Exception as error:  # noqa: BLE001 - whatever it raises, it costs no turn
             return f"the extractor raised {type(error).__name__}"
+        if _is_cancelled():
+            return _ENDING  # the extractor took no notice, and comes too late
         try:
             for fact in facts:
-                await self._accept(fact, value_bytes(fact))
+                self._found.append((await self._accept(fact, value_bytes(fact)), look))
         except TrajectoryError as error:
             return f"its questions could not be logged ({type(error).__name__})"
         return None
 
-    def _leave_out(self, turn: Turn, reason: str) -> None:
+    def _leave_out(self, key: TurnKey, reason: str) -> None:
         self._left_out += 1
         if reason in self._told:
             self._untold += 1
@@ -192,8 +267,7 @@ class Extracting:
         self._told.add(reason)
         _log.warning(
             "questions were not looked for in turn %s/%d, since %s; %s",
-            turn.trajectory_id,
-            turn.turn_number,
+            *key,
             reason,
             _HINT,
         )
@@ -225,4 +299,5 @@ def _is_cancelled() -> bool:
     return task is not None and task.cancelling() > 0
 
 
+_ENDING = "the logger was ending"
 _HINT = "`trajectory score --extract` does it later"

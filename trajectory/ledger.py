@@ -36,6 +36,7 @@ class Ledger:
         self.others_stored = 0
         self.others_dropped = 0
         self.others_dead = 0
+        self.others_left_out = 0  # accepted, refused, and not kept
         self.batches = 0
         self.retries = 0
         self.conflicts = 0
@@ -56,11 +57,20 @@ class Ledger:
     @property
     def settled(self) -> int:
         """How many of them are stored or dead letters."""
-        return self._turns_settled + self.others_stored + self.others_dead
+        return self._turns_settled + self._others_settled
 
     @property
     def _turns_settled(self) -> int:
         return self.turns_stored + len(self._dead_turns)
+
+    @property
+    def _others_settled(self) -> int:
+        return self.others_stored + self.others_dead + self.others_left_out
+
+    @property
+    def others_waiting(self) -> int:
+        """How many facts, starts and ends are accepted and not settled."""
+        return self.others_accepted - self._others_settled
 
     @property
     def turns_waiting(self) -> int:
@@ -102,12 +112,14 @@ class Ledger:
         self._note_batch()
         self._wake_reached()
 
-    def note_refused(self, value: Logged, error: Exception) -> None:
-        """Count the next accepted value as a dead letter."""
+    def note_refused(self, value: Logged, error: Exception, *, kept: bool = True) -> None:
+        """Count the next accepted value as a dead letter; a fact that is not kept, as left out."""
         if isinstance(value, Turn):
             self._dead_turns.append(self._turns_settled + 1)
-        else:
+        elif kept:
             self.others_dead += 1
+        else:
+            self.others_left_out += 1
         self._refusals[self.settled] = error
         if len(self._refusals) > _REFUSALS_KEPT:
             self._refusals.popitem(last=False)
@@ -199,7 +211,7 @@ class Ledger:
             last_stored_at=self.last_stored_at,
             others_accepted=self.others_accepted,
             others_stored=self.others_stored,
-            others_dropped=self.others_dropped,
+            others_dropped=self.others_dropped + self.others_left_out,
             merge_conflicts=merge_conflicts,
             others_dead_lettered=self.others_dead,
             extracted=extraction[0],

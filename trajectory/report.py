@@ -87,7 +87,8 @@ class Statistics(NamedTuple):
     others_stored: int
     """Facts, starts and ends whose batch has committed."""
     others_dropped: int
-    """Facts and starts that were left out, where a turn would have been dropped."""
+    """Facts and starts that were left out, where a turn would have been dropped; also facts that an
+    extractor found in a turn that was deleted meanwhile."""
     merge_conflicts: int
     """Fields for which a start or an end brought a second, different value, which is not stored."""
     others_dead_lettered: int

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -23,7 +24,12 @@ INTERRUPTED_AFTER = timedelta(hours=1)
 
 _LOOKED_AT_ONCE = 500
 _TURNS_AT_ONCE = 2000
-"""About so many turns go in one transaction, so that a writer waits for milliseconds alone."""
+"""About so many turns go in one transaction, so that a writer waits for milliseconds alone.
+
+A trajectory of more goes in one all the same: cut, a reader or an error would find part of it."""
+
+_PAUSES = (0.05, 0.1, 0.2, 0.4)
+"""Seconds between tries: another writer's transaction may have had to go first."""
 
 
 @runtime_checkable
@@ -84,13 +90,15 @@ async def prune(
     Each goes by itself, whatever becomes of its parent or children, with all that belongs to it and
     its dead letters; `folder` is that of its journals. What dead processes left is stored first, so
     it counts, and can't come back. In small transactions: what was deleted before an error or a
-    cancellation stays deleted. What gets a turn in that very moment stays, or its turn does, with a
-    bare parent.
+    cancellation stays deleted. One trajectory is one transaction, however large: other writers wait
+    seconds for one of 100,000 turns. What gets a turn in that very moment stays, or its turn does,
+    with a bare parent.
 
     A dry run counts the same of what is in the database now, and changes nothing.
 
     Raises `BackendError` where something that was left could not be read or stored: it might come
-    back later, so nothing is deleted then.
+    back later, so nothing is deleted then; and `BackendUnavailableError` where the database is away
+    or busy, try after try.
     """
     now = datetime.now(UTC) if now is None else now
     if folder is not None and not dry_run:
@@ -116,7 +124,21 @@ async def prune(
 async def _delete(
     backend: StorageBackend, chunk: Mapping[UUID, int], before: datetime
 ) -> Mapping[UUID, int]:
-    """Delete what is silent still."""
+    """Delete what is silent still. Try again a few times: a server breaks deadlocks with an error.
+
+    Nothing goes in a try that fails, unless its answer was lost; that isn't counted then.
+    """
+    for pause in _PAUSES:
+        try:
+            return await _delete_once(backend, chunk, before)
+        except BackendUnavailableError:
+            await asyncio.sleep(pause)
+    return await _delete_once(backend, chunk, before)
+
+
+async def _delete_once(
+    backend: StorageBackend, chunk: Mapping[UUID, int], before: datetime
+) -> Mapping[UUID, int]:
     if isinstance(backend, Pruning):
         return {id_: chunk[id_] for id_ in await backend.delete_silent([*chunk], before)}
     now = await totals_of(backend, [*chunk])

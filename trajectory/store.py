@@ -175,12 +175,13 @@ class TrajectoryStore:
         Goes by last activity: start, end or newest turn. What runs is left alone: it has not ended,
         and was not silent for an hour. With a trajectory go its turns, all that belongs to them,
         and its dead letters; what dead processes left in journals is stored first. `journal_dir` is
-        that of the loggers, if they have one. In small transactions, so a writer goes on; a SQLite
-        file gives the space back to the disk.
+        that of the loggers, if they have one. In small transactions, so a writer goes on; but one
+        trajectory goes whole, and writers wait seconds for one of 100,000 turns. A SQLite file
+        gives the space back to the disk.
 
         A dry run counts what is stored now, and changes nothing. Raises `BackendError` where what
-        was left in a journal could not be stored, `ConfigurationError` for an instant without a
-        timezone or a negative age.
+        was left in a journal could not be stored, `ConfigurationError` for a negative age, or an
+        instant in the future or without a timezone.
         """
         backend = self._opened()
         before = _instant(older_than)
@@ -216,6 +217,11 @@ def _instant(older_than: timedelta | datetime) -> datetime:
             raise ConfigurationError("older_than reaches back beyond the year 1") from None
     if older_than.tzinfo is None:
         raise ConfigurationError("older_than has no timezone; give an aware datetime, or an age")
+    if older_than > datetime.now(UTC):  # what is logged while it runs would go as well
+        raise ConfigurationError(
+            f"older_than is {older_than.isoformat()}, in the future; give an instant in the past, "
+            f"or an age"
+        )
     return older_than
 
 
@@ -235,7 +241,8 @@ def _refuse_missing(identity: str | None) -> None:
     file = Path(identity)
     if not file.exists():
         raise ConfigurationError(
-            f"there is no file {file} to read; check the path, or let a logger make it"
+            f"there is no file {file} to read; check the path, or let a logger or "
+            f"`trajectory import` make it"
         )
     if file.is_file() and not file.stat().st_size:
         raise ConfigurationError(

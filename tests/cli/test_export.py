@@ -141,8 +141,8 @@ def test_the_summary_for_a_person(tmp_path: Path, db: str) -> None:
     ran = done("export", "csv", "-o", str(tmp_path / "x.csv"), "--db", db)
     size = (tmp_path / "x.csv").stat().st_size
     assert ran.stdout.splitlines() == [
-        f"4 trajectories exported: 4 turns, 4 messages, 2 tool calls, {size:,} bytes",
-        "x.csv: 4 trajectories, 4 turns",
+        f"3 trajectories exported: 4 turns, 4 messages, 2 tool calls, {size:,} bytes",
+        "x.csv: 3 trajectories, 4 turns",
     ]
     assert "not carried over: content of a message (4 times)\n" in ran.stderr
     assert "not carried over: trajectory without turns, so without a row (1 time)\n" in ran.stderr
@@ -214,7 +214,8 @@ def test_filters_choose_whole_trajectories(
         (("jsnl",), "no exporter for the format 'jsnl'; known formats: "),
         (("openai-chats", "-o", "x"), "no exporter for the format 'openai-chats'"),
         (("jsonl", "-o", "no/such/folder"), "there is no folder no/such to write to"),
-        (("jsonl", "-o", "t.db"), "t.db is there already"),
+        (("jsonl", "-o", "t.db"), "t.db is the database that is read"),
+        (("jsonl", "-o", "there"), "there is there already"),
         (("jsonl", "--json"), "standard output can't take the export and --json"),
         (("jsonl", "--split", "user"), "a split needs files"),
         (("jsonl", "-o", "x", "--parts", "a=0.5,b=0.5"), "--parts needs --split"),
@@ -231,6 +232,7 @@ def test_wrong_use_is_told_and_nothing_is_written(
     reason: str,
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "there").touch()
     before = {path.name for path in tmp_path.iterdir()}
     ran = trajectory("export", "--db", db, *arguments)
     assert ran.exit_code == 2
@@ -286,7 +288,7 @@ def wait_for(path: Path, process: subprocess.Popen[bytes]) -> None:
 def test_a_signal_ends_it_and_no_file_is_left(tmp_path: Path, db: str, number: int) -> None:
     with started(tmp_path, WAITING, "jsonl", "-o", "x", "--db", db, out=subprocess.PIPE) as process:
         wait_for(tmp_path / "ready", process)
-        assert len(list(tmp_path.glob(".trajectory-export-*"))) == 1
+        assert len(list(tmp_path.glob(".trajectory-export-*"))) == 2
         process.send_signal(number)
         out, err = process.communicate(timeout=60)
     assert (process.returncode, out) == (128 + number, b"")
@@ -323,3 +325,43 @@ def test_a_terminal_gets_no_export(tmp_path: Path, db: str) -> None:
         os.close(theirs)
     assert process.returncode == 2
     assert b"an export isn't written to a terminal; name a file" in err
+
+
+@pytest.mark.parametrize("url", ["{}", "sqlite:///{}"])
+def test_the_database_that_is_read_is_not_replaced(tmp_path: Path, db: str, url: str) -> None:
+    before = Path(db).read_bytes()
+    ran = trajectory("export", "jsonl", "-o", db, "--force", "--db", url.format(db))
+    assert ran.exit_code == 2
+    assert f"{db} is the database that is read; choose another name" in ran.stderr
+    assert Path(db).read_bytes() == before
+
+
+COMPLETING = f"""
+import time
+from pathlib import Path
+from trajectory.exporting import Target
+
+complete = Target.complete
+
+def slowly(self, manifest):
+    Path("ready").touch()
+    while not Path("go").exists():
+        time.sleep(0.01)
+    complete(self, manifest)
+
+Target.complete = slowly
+{PROGRAM}
+"""
+
+
+def test_a_signal_that_comes_too_late_is_no_interruption(tmp_path: Path, db: str) -> None:
+    out = subprocess.PIPE
+    with started(tmp_path, COMPLETING, "jsonl", "-o", "x", "--db", db, out=out) as process:
+        wait_for(tmp_path / "ready", process)
+        process.send_signal(signal.SIGINT)
+        (tmp_path / "go").touch()
+        told, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (0, b"")
+    assert told.startswith(b"4 trajectories exported: ")
+    assert (tmp_path / "x").exists()
+    assert (tmp_path / "x.manifest.json").exists()

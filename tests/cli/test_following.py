@@ -12,14 +12,23 @@ from uuid import UUID
 import pytest
 from looking import started, turn_of
 
-from trajectory import StorageBackend, Trajectory, TrajectoryStore, Turn, TurnQuery, open_backend
+from trajectory import (
+    StorageBackend,
+    Trajectory,
+    TrajectoryEnd,
+    TrajectoryStore,
+    Turn,
+    TurnQuery,
+    open_backend,
+)
 from trajectory.backend import Batch
 from trajectory.backends.memory import MemoryBackend
-from trajectory.cli import following
+from trajectory.cli import following, newest
 from trajectory.cli.filters import Filters
 from trajectory.cli.following import Feed, Heard
 from trajectory.cli.tail import follow_on
 from trajectory.errors import BackendUnavailableError
+from trajectory.models import TrajectoryStatus
 from trajectory.testing.samples import NOON
 
 NOW = NOON + timedelta(hours=12)
@@ -42,10 +51,11 @@ class Watch:
         async with aclosing(self.feed.news()) as found:
             return names([each async for each in found])
 
-    async def write(self, *rows: Trajectory | Turn) -> None:
+    async def write(self, *rows: Trajectory | Turn | TrajectoryEnd) -> None:
         starts = tuple(each for each in rows if isinstance(each, Trajectory))
         turns = tuple(each for each in rows if isinstance(each, Turn))
-        await self._backend.write(Batch(starts=starts, turns=turns))
+        ends = tuple(each for each in rows if isinstance(each, TrajectoryEnd))
+        await self._backend.write(Batch(starts=starts, turns=turns, ends=ends))
 
 
 def names(heard: Iterable[Heard]) -> list[Name]:
@@ -173,8 +183,9 @@ async def test_all_others_are_looked_at_in_turn(monkeypatch: pytest.MonkeyPatch)
 
 
 async def test_more_than_is_looked_at_each_time_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    for bound in ("WATCHED", "ROUND", "_COUNTED_AT_ONCE", "_READ_AT_ONCE"):
+    for bound in ("WATCHED", "ROUND", "_COUNTED_AT_ONCE", "READ_AT_ONCE"):
         monkeypatch.setattr(following, bound, 7)
+    monkeypatch.setattr(newest, "READ_AT_ONCE", 7)
     recent: list[Trajectory | Turn] = [started(n, created_at=RECENT) for n in range(1, 30)]
     async with watching(MemoryBackend(), *recent) as watch:
         assert await watch.begin() == []
@@ -227,6 +238,139 @@ async def test_times_of_the_far_future_push_nobody_out(monkeypatch: pytest.Monke
         for _ in range(9):
             found += await watch.news()
         assert found == [(1, 2)]
+
+
+class Reading:
+    """Counts the turns that stores give, and writes something before they give any."""
+
+    def __init__(self, backend: StorageBackend, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.count = 0
+        self.meanwhile: list[Batch] = []
+        read = TrajectoryStore.turns
+
+        async def turns(store: TrajectoryStore, query: TurnQuery) -> AsyncIterator[Turn]:
+            if self.meanwhile:
+                await backend.write(self.meanwhile.pop())
+            async with aclosing(read(store, query)) as found:
+                async for turn in found:
+                    self.count += 1
+                    yield turn
+
+        monkeypatch.setattr(TrajectoryStore, "turns", turns)
+
+
+async def test_a_status_is_that_of_the_moment(backend: StorageBackend) -> None:
+    """What was there before a trajectory came to stand so isn't new then; what comes is."""
+    rows: list[Trajectory | Turn] = [
+        started(1, status="running", created_at=RECENT),
+        started(2, status="completed", created_at=RECENT),
+        *(turn_of(number, turn, created_at=RECENT) for number in (1, 2) for turn in (1, 2)),
+    ]
+    async with watching(backend, *rows, status=TrajectoryStatus.COMPLETED) as watch:
+        assert await watch.begin() == [(2, 1), (2, 2)]
+        end = TrajectoryEnd(trajectory_id=turn_of(1).trajectory_id, status="completed")
+        await watch.write(turn_of(1, 3), end)
+        assert await watch.news() == [(1, 3)]
+        await watch.write(turn_of(1, 4), turn_of(2, 3))
+        assert sorted(await watch.news()) == [(1, 4), (2, 3)]
+    async with watching(backend, status=TrajectoryStatus.RUNNING) as watch:
+        assert await watch.begin() == []
+        await watch.write(turn_of(1, 5))
+        assert await watch.news() == []
+
+
+async def test_of_a_long_trajectory_little_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    size = 3000
+    for at in (RECENT, OLD):
+        backend = MemoryBackend()
+        reading = Reading(backend, monkeypatch)
+        turns = [turn_of(1, n, created_at=at) for n in range(1, size) if n not in (900, 2500)]
+        async with watching(backend, started(1, created_at=at), *turns) as watch:
+            found = await watch.begin(2)
+            assert found == [(1, size - 2), (1, size - 1)]
+            # That two are missing costs one reading of all: numbers can't be read alone.
+            known = reading.count
+            assert known <= (size + 10 if at == RECENT else 4)
+            await watch.write(turn_of(1, 2500, created_at=OLD))
+            await watch.news()
+            reading.count = 0
+            await watch.write(turn_of(1, 900, created_at=OLD), turn_of(1, size, created_at=NOW))
+            assert sorted(await watch.news()) == [(1, 900), (1, size)]
+            assert reading.count <= 8
+
+
+async def test_where_no_number_is_missing_they_are_known_unread(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    backend = MemoryBackend()
+    reading = Reading(backend, monkeypatch)
+    turns = [turn_of(1, number, created_at=RECENT) for number in range(3000)]
+    async with watching(backend, started(1, created_at=RECENT), *turns) as watch:
+        assert await watch.begin(2) == [(1, 2998), (1, 2999)]
+        await watch.write(turn_of(1, 3000, created_at=NOW))
+        assert await watch.news() == [(1, 3000)]
+        assert reading.count < 10
+
+
+async def test_late_ones_in_more_gaps_than_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(following, "_GAPS", 3)
+    turns = [turn_of(1, number, created_at=RECENT) for number in range(1, 100, 2)]
+    async with watching(MemoryBackend(), started(1, created_at=RECENT), *turns) as watch:
+        await watch.begin()
+        for written in ([98], [0], [50, 96, 2], list(range(4, 50, 2))):
+            await watch.write(*(turn_of(1, number) for number in written))
+            assert sorted(await watch.news()) == [(1, number) for number in sorted(written)]
+        assert await watch.news() == []
+
+
+@pytest.mark.parametrize("order", ["rising", "falling", "mixed", "equal"])
+async def test_the_newest_of_a_long_trajectory_go_by_their_time(order: str) -> None:
+    numbers = list(range(1, 400))
+    ages = {"rising": numbers[::-1], "falling": numbers, "equal": [1] * len(numbers)}.get(order)
+    if ages is None:
+        ages = random.Random(3).sample(numbers, len(numbers))
+    rows: list[Trajectory | Turn] = [started(1), started(2), turn_of(2, 1, created_at=OLD)]
+    rows += [
+        turn_of(1, number, created_at=NOW - timedelta(seconds=age))
+        for number, age in zip(numbers, ages, strict=True)
+    ]
+    by_time = sorted(
+        (each for each in rows if isinstance(each, Turn)),
+        key=lambda turn: (turn.created_at, *turn.key),
+    )
+    async with watching(MemoryBackend(), *rows) as watch:
+        for count in (1, 7, 399, 400, 999):
+            expected = [(2 if turn.created_at == OLD else 1, turn.turn_number) for turn in by_time]
+            assert await watch.begin(count) == expected[-count:]
+
+
+async def test_what_comes_while_the_newest_are_read_makes_no_old_one_new(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    backend = MemoryBackend()
+    reading = Reading(backend, monkeypatch)
+    turns = [turn_of(1, number, created_at=OLD) for number in (1, 2, 3)]
+    async with watching(backend, started(1, created_at=OLD), *turns) as watch:
+        reading.meanwhile.append(Batch(turns=(turn_of(1, 4, created_at=NOW),)))
+        assert await watch.begin(1) == [(1, 4)]
+        await watch.write(turn_of(1, 5, created_at=NOW))
+        assert await watch.news() == [(1, 5)]
+
+
+async def test_a_look_that_failed_is_done_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(following, "ROUND", 2)
+    backend = _AwayAtTimes()
+    old: list[Trajectory | Turn] = [started(n, created_at=OLD) for n in range(1, 9)]
+    async with watching(backend, *old) as watch:
+        await watch.begin()
+        await watch.write(turn_of(1, 1, created_at=OLD), turn_of(2, 1, created_at=OLD))
+        for _ in range(3):
+            assert await watch.news() == []
+        backend.is_away = True
+        with pytest.raises(BackendUnavailableError):
+            await watch.news()
+        backend.is_away = False
+        assert sorted(await watch.news()) == [(1, 1), (2, 1)]
 
 
 class _AwayAtTimes(MemoryBackend):

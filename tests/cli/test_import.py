@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import io
 import json
 import os
+from collections.abc import AsyncIterator, Iterator
+from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pytest
+from exporting.samples import Conversation
+from exporting.samples import run as made
 from recorded import OWN_CHATS, real
 from typer.testing import CliRunner, Result
 
 from trajectory.backend import Capabilities, StorageBackend, Survives
 from trajectory.backends import open_backend
 from trajectory.backends.memory import MemoryBackend
-from trajectory.cli import app, intake
+from trajectory.cli import app, imports, intake
+from trajectory.formats import exporter, importer
 from trajectory.models import Role, Trajectory, Turn
 from trajectory.query import TrajectoryQuery, TurnQuery
 
@@ -204,3 +210,113 @@ def test_wrong_use_is_told_before_anything_is_stored(
     assert ran.exit_code == 2
     assert reason in ran.stderr
     assert asyncio.run(rows(backend)) == ([], [])
+
+
+def lines_of(conversation: Conversation, **changes: Any) -> list[dict[str, Any]]:
+    """Give a trajectory as the lines of our own form, with other fields."""
+    trajectory, turns = conversation
+    out = io.BytesIO()
+    writing = exporter("jsonl").begin(out)
+    writing.start(trajectory.replace(**changes))
+    for turn in turns:
+        writing.turn(turn)
+    writing.end()
+    return [json.loads(line) for line in out.getvalue().splitlines()]
+
+
+def test_one_turn_too_large_of_our_own_form_is_the_only_one_refused(
+    backend: MemoryBackend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TRAJECTORY_MAX_TURN_BYTES", "2000")
+    lines = lines_of(made(1, 900))
+    lines[500]["prompt"] = "x" * 2000
+    ran = run("jsonl", written(tmp_path / "a.jsonl", *lines), "--json")
+    told = json.loads(ran.stdout)
+    assert (ran.exit_code, told["turns"], told["refused_lines"]) == (1, 899, [501])
+    assert told["problems"][0]["reason"].startswith("turn 500 takes ")
+    strict = run("jsonl", str(tmp_path / "a.jsonl"), "--strict", "--json")
+    assert json.loads(strict.stdout)["turns"] == 499
+    [trajectory], turns = asyncio.run(rows(backend))
+    assert len(turns) == 899
+    assert trajectory == made(1)[0]
+
+
+def test_a_description_too_large_of_our_own_form_leaves_its_turns(
+    backend: MemoryBackend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TRAJECTORY_MAX_TURN_BYTES", "2000")
+    lines = lines_of(made(1, 3), system_prompt="x" * 2000)
+    ran = run("jsonl", written(tmp_path / "a.jsonl", *lines), "--json")
+    told = json.loads(ran.stdout)
+    assert (ran.exit_code, told["turns"], told["refused_lines"]) == (1, 3, [1])
+    assert told["problems"][0]["reason"].startswith("what describes the trajectory takes ")
+
+
+def test_a_conflict_in_our_own_form_names_its_line(backend: MemoryBackend, tmp_path: Path) -> None:
+    lines = lines_of(made(1, 40))
+    run("jsonl", written(tmp_path / "a.jsonl", *lines))
+    for number in (7, 31):
+        lines[number]["response"] = "other"
+    ran = run("jsonl", written(tmp_path / "b.jsonl", *lines), "--json")
+    told = json.loads(ran.stdout)
+    assert (ran.exit_code, told["refused_lines"]) == (1, [7 + 1, 31 + 1])
+    assert told["problems"][0] == {
+        "line": 8,
+        "reason": "turn 7 of its trajectory is stored with other content",
+    }
+
+
+def test_other_values_of_a_trajectory_are_told(tmp_path: Path, postgres_url: str) -> None:
+    one = written(tmp_path / "a.jsonl", *lines_of(made(1), spec_id="s1", agent_name="a"))
+    two = written(tmp_path / "b.jsonl", *lines_of(made(1), spec_id="s2", agent_name="b"))
+    for url in (str(tmp_path / "t.db"), postgres_url):
+        assert run("jsonl", one, "--db", url).exit_code == 0
+        ran = run("jsonl", two, "--db", url, "--json")
+        assert (ran.exit_code, json.loads(ran.stdout)["merge_conflicts"]) == (0, 2)
+        shown = run("jsonl", two, "--db", url)
+        assert shown.stderr.endswith(
+            "\nnot stored: 2 fields of trajectories whose stored value is another, and stays\n"
+        )
+        assert dumped(url)[0][0].spec_id == "s1"
+
+
+def test_far_numbers_are_looked_up_without_what_lies_between(
+    backend: MemoryBackend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = lines_of(made(1, 3000))
+    run("jsonl", written(tmp_path / "a.jsonl", *lines))
+    read = 0
+    read_turns = backend.read_turns
+
+    async def counting(query: TurnQuery) -> AsyncIterator[Turn]:
+        nonlocal read
+        async for turn in read_turns(query):
+            read += 1
+            yield turn
+
+    monkeypatch.setattr(backend, "read_turns", counting)
+    few = [lines[number] for number in (1, 2, 30, 1500, 2999)]
+    ran = run("jsonl", written(tmp_path / "b.jsonl", *few), "--json")
+    told = json.loads(ran.stdout)
+    assert (ran.exit_code, told["turns"], told["new"]) == (0, 5, 0)
+    assert read == 30 + 1 + 1
+
+
+def test_a_folder_is_searched_for_what_the_format_writes(
+    backend: MemoryBackend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Both:
+        name, version, suffix = "both", "1", ".both"
+
+        def begin(self, _out: object) -> None:
+            raise AssertionError
+
+        def read(self, stream: BinaryIO, *, as_of: datetime) -> Iterator[Any]:
+            return importer("jsonl").read(stream, as_of=as_of)
+
+    monkeypatch.setattr(imports, "importer", lambda _name: Both())
+    lines = lines_of(made(1))
+    written(tmp_path / "a.both", *lines)
+    written(tmp_path / "b.jsonl", {"no": "turn"})
+    ran = run("both", str(tmp_path), "--json")
+    assert (ran.exit_code, json.loads(ran.stdout)["turns"]) == (0, len(lines) - 1)

@@ -98,6 +98,7 @@ def test_ones_own_sessions_are_imported_when_told_so_beforehand(
     again = run("claude-code", "--yes", "--json")
     told = json.loads(again.stdout)
     assert (again.exit_code, told["new"], told["files"], told["empty_files"]) == (0, 0, 3, 1)
+    assert told["merge_conflicts"] == 0
 
 
 def test_sessions_of_codex_are_found_too(backend: MemoryBackend, home: Path) -> None:
@@ -163,7 +164,9 @@ def test_a_session_that_grew_brings_its_new_turns(backend: MemoryBackend, tmp_pa
     file.write_bytes(b"".join(whole))
     ran = run("claude-code", str(file), "--json")
     told = json.loads(ran.stdout)
-    assert (ran.exit_code, told["new"], told["turns"]) == (0, 3, 4)
+    assert (told["new"], told["turns"], told["refused"]) == (3, 4, 0)
+    # The title came later, and the metadata that are stored stay.
+    assert (ran.exit_code, told["merge_conflicts"]) == (0, 1)
     [trajectory], turns = rows(backend)
     assert len(turns) == 4
     assert trajectory.ended_at == turns[-1].messages[-1].created_at
@@ -382,3 +385,23 @@ def test_a_pipe_beside_files_is_read_as_it_comes(backend: MemoryBackend, tmp_pat
     writer.join(30)
     assert ran.exit_code == 0
     assert prompts(backend) == ["one", "piped"]
+
+
+@pytest.mark.parametrize("which", [".", "a"])
+def test_a_folder_that_can_t_be_read_is_told_before_anything_is_stored(
+    backend: MemoryBackend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, which: str
+) -> None:
+    chat(tmp_path / "a/one.jsonl", "1")
+    closed = tmp_path / which
+    scan = os.scandir
+
+    def refuse(path: str) -> Any:
+        if Path(path) == closed:
+            raise PermissionError(13, "Permission denied", path)
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    ran = run("openai-chat", str(tmp_path))
+    assert ran.exit_code == 2
+    assert f"can't look into the folder {closed}: Permission denied" in ran.stderr
+    assert rows(backend) == ([], [])

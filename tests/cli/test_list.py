@@ -134,7 +134,6 @@ FILTERS: list[tuple[list[str], str]] = [
     (["--agent", "a", "--tool", "bash"], ""),
     (["--tool", "bash", "--severity", "major"], "3"),
     (["--limit", "2"], "43"),
-    (["--limit", "0"], ""),
     (["-n", "1", "--agent", "a"], "2"),
 ]
 
@@ -240,7 +239,7 @@ def test_a_long_table_has_one_head(tmp_path: Path) -> None:
         (["--meta", "a=1", "--meta", "a=2"], "--meta names 'a' twice"),
         (["--after", "here"], "--after 'here' is no place in a list"),
         (["--after", f"2026-01-01_{id_of(1)}"], "is no place in a list"),
-        (["--limit", "-1"], "greater than or equal to 0"),
+        (["--limit", "-1"], "greater than or equal to 1"),
     ],
 )
 def test_wrong_use_is_told(tmp_path: Path, arguments: list[str], told: str) -> None:
@@ -371,3 +370,19 @@ def test_reads_paths_and_values() -> None:
         with suppress(ConfigurationError):
             metadata([text])
         assert metadata([f"{json.dumps([text])}={json.dumps(text)}"]) == {(text,): text}
+
+
+def test_a_limit_is_at_least_one(tmp_path: Path) -> None:
+    assert "--limit" in refused(2, "list", "-n", "0", "--db", str(tmp_path / "t.db"))
+
+
+@pytest.mark.parametrize(
+    "name", ["", "a\ud800", "a\x00", "x" * 256], ids=["empty", "lone", "nul", "long"]
+)
+@pytest.mark.parametrize("command", ["list", "stats", "score", "show"])
+def test_a_source_is_a_name_that_can_be_stored(database: str, command: str, name: str) -> None:
+    store(database, [started(1)], [turn_of(1)])
+    arguments = [command, *([str(id_of(1))] if command == "show" else []), "--db", database]
+    assert "--source" in refused(2, *arguments, "--source", name)
+    longest = Question(question_text="?", effort_level="low", source="x" * 255)
+    assert done(*arguments, "--source", longest.source)

@@ -99,7 +99,7 @@ def test_lines_without_a_trajectory_belong_to_a_new_one(
     assert outcome.summary == {
         "stored": 4, "new": 4, "trajectory_id": str(trajectory.id),
         "refused": 0, "refused_lines": [], "problems": [],
-        "not_stored": 0, "interrupted": False, "error": None,
+        "merge_conflicts": 0, "not_stored": 0, "interrupted": False, "error": None,
         "seconds": outcome.summary["seconds"],
         "turns_per_second": outcome.summary["turns_per_second"],
     }  # fmt: skip

@@ -14,7 +14,9 @@ from typer.testing import CliRunner, Result
 
 from trajectory import Question, Trajectory, TrajectoryLogger, Turn, TurnQuery, Violation
 from trajectory.backends import open_backend
+from trajectory.backends.sql import SqlBackend
 from trajectory.cli import app
+from trajectory.errors import BackendUnavailableError
 from trajectory.ids import uuid7
 
 ASKS = "Which port: 80 or 81? How should it behave when both are taken?"
@@ -298,3 +300,26 @@ def test_wrong_use_is_told(one: str, tmp_path: Path) -> None:
     run("no-id", "--db", one, code=2)
     run("--db", str(tmp_path / "none.db"), code=2)
     run("--db", one, "--since", "soon", code=2)
+
+
+def test_an_id_that_is_not_there_is_in_the_answer(url: str) -> None:
+    [id_] = store(url, turn(uuid7()))
+    unknown = uuid7()
+    answer = answered(str(unknown), str(id_), "--db", url, code=1)
+    assert answer["missing"] == [str(unknown)]
+    assert [each["id"] for each in answer["trajectories"]] == [str(id_)]
+    assert answered(str(id_), "--db", url)["missing"] == []
+
+
+def test_a_database_that_goes_away_while_questions_are_stored(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store(url, turn(uuid7(), response=ASKS))
+
+    async def away(*_: Any) -> None:
+        raise BackendUnavailableError("the server is away")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(SqlBackend, "write", away)
+        assert "away; run it again" in run("--extract", "--db", url, code=1).stderr
+    assert answered("--extract", "--db", url)["extraction"]["new"] > 0

@@ -15,7 +15,8 @@ import pytest
 from hostile import HOSTILE, obeyed
 from looking import answered, done, id_of, ran, refused, started, store, turn_of
 
-from trajectory import Message, Question, ToolCall, Trajectory, Turn, Violation
+from trajectory import Message, Question, ToolCall, Trajectory, TrajectoryStore, Turn, Violation
+from trajectory.cli import show, summary
 from trajectory.testing.samples import NOON, full_trajectory, full_turn
 
 ROOT = Path(__file__).parents[2]
@@ -323,3 +324,35 @@ def test_letters_that_the_output_does_not_have_are_escapes(tmp_path: Path) -> No
     )
     assert (ended.returncode, ended.stderr) == (0, b"")
     assert b"Gr\\xfc\\xdfe \\u4e16\\u754c" in ended.stdout
+
+
+def test_one_that_goes_between_two_looks_is_missing(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store(database, [started(1)], [turn_of(1)])
+    read = summary.summaries
+
+    async def late(opened: TrajectoryStore, *rest: Any) -> list[summary.Summary]:
+        await opened.backend.delete_trajectories([id_of(1)])
+        return await read(opened, *rest)
+
+    monkeypatch.setattr(show, "summaries", late)
+    assert f"there is no trajectory {id_of(1)}" in refused(
+        1, "show", str(id_of(1)), "--db", database
+    )
+
+
+def test_of_many_children_the_first_are_named_and_all_are_counted(tmp_path: Path) -> None:
+    url = str(tmp_path / "t.db")
+    children = [
+        started(number, parent_trajectory_id=id_of(1), agent_name=f"a{number}")
+        for number in range(2, 25)
+    ]
+    store(url, [started(1), *children])
+    named = [
+        line for line in done("show", str(id_of(1)), "--db", url).splitlines() if "parent" in line
+    ]
+    expected = [f"parent of {id_of(number)} (a{number})" for number in range(2, 22)]
+    assert named == [*expected, "parent of 3 more"]
+    answer = answered("show", str(id_of(1)), "--db", url)
+    assert answer["children"] == [str(id_of(number)) for number in range(2, 25)]

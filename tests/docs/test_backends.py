@@ -40,6 +40,7 @@ from trajectory import (
 )
 from trajectory.counts import Counting
 from trajectory.ids import uuid7
+from trajectory.retention import Pruning
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "backends.md").read_text(encoding="utf-8")
@@ -286,7 +287,8 @@ def test_the_tables_are_those_of_the_contract() -> None:
 
 def test_the_methods_that_may_be_there_are_asked_for() -> None:
     optional = [row[0].strip("`").partition("(")[0] for row in table("optional")]
-    assert optional == ["from_url", "forget", "survive_power_loss", "count"]
+    assert optional == ["from_url", "forget", "survive_power_loss", "count", "delete_silent"]
     assert "from_url" in (open_backend.__code__.co_names)
     assert all(f"{name}()" in (trajectory.backend.__doc__ or "") for name in optional[1:3])
     assert "count" in vars(Counting)
+    assert {"delete_silent", "give_back_space"} <= vars(Pruning).keys()

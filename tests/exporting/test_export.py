@@ -7,6 +7,7 @@ import hashlib
 import io
 import json
 import stat
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from trajectory.backends.memory import MemoryBackend
 from trajectory.errors import ConfigurationError, TrajectoryError
 from trajectory.exporting import Split, SplitBy, Stream, Target, export, reading
 from trajectory.formats import Exporter, exporter
+from trajectory.models import Message, Role
 
 MANY: list[Conversation] = [run(number, turns=number % 7) for number in range(150)]
 
@@ -248,7 +250,7 @@ async def test_a_cancelled_export_leaves_nothing(tmp_path: Path) -> None:
     async with TrajectoryStore(backend) as store:
         task = asyncio.create_task(export(store, Watching(), Target(tmp_path / "x", ".watched")))
         await backend.asked.wait()
-        assert len(list(tmp_path.iterdir())) == 1
+        assert len(list(tmp_path.iterdir())) == 2  # that of the manifest waits too
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
@@ -287,3 +289,77 @@ async def test_a_stream_stays_open_and_its_manifest_is_a_file(tmp_path: Path) ->
             split = Split.of(SplitBy.RUN, "a=0.5,b=0.5")
             await export(store, Watching(), Stream(out), split=split)
     assert out.getvalue().decode() == expected(MANY[:3])
+
+
+class Completing(Target):
+    """Waits, while it gives the files their names."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, ".watched")
+        self.began, self.may_end = threading.Event(), threading.Event()
+
+    def complete(self, manifest: bytes) -> None:
+        """Wait, then give them."""
+        self.began.set()
+        assert self.may_end.wait(60)
+        super().complete(manifest)
+
+
+async def test_a_cancellation_while_files_get_their_names_comes_too_late(tmp_path: Path) -> None:
+    target = Completing(tmp_path / "x")
+    async with stored(*MANY[:3]) as store:
+        task = asyncio.create_task(export(store, Watching(), target))
+        await asyncio.to_thread(target.began.wait, 60)
+        task.cancel()
+        target.may_end.set()
+        exported = await task
+    assert exported.counts.trajectories == 3
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["x", "x.manifest.json"]
+
+
+async def test_a_failure_while_files_get_their_names_is_told_for_all_that(tmp_path: Path) -> None:
+    target = Completing(tmp_path / "x")
+    async with stored(*MANY[:3]) as store:
+        task = asyncio.create_task(export(store, Watching(), target))
+        await asyncio.to_thread(target.began.wait, 60)
+        (tmp_path / "x").write_text("theirs")
+        task.cancel()
+        target.may_end.set()
+        with pytest.raises(ConfigurationError, match="there already"):
+            await task
+    assert [path.name for path in tmp_path.iterdir()] == ["x"]
+
+
+@pytest.mark.parametrize(
+    ("format_", "written"),
+    [
+        ("openai-chat", 1),
+        ("trl", 1),
+        ("trl-prompt-completion", 1),
+        ("sharegpt", 2),
+        ("csv", 2),
+        ("parquet", 2),
+        ("jsonl", 3),
+    ],
+)
+async def test_counts_are_of_what_was_written(tmp_path: Path, format_: str, written: int) -> None:
+    trajectory, (turn, _) = run(2)
+    asked = Message(role=Role.USER, content="Hello?")
+    unanswered = (trajectory, [turn.replace(response="", messages=(asked,))])
+    chosen = exporter(format_)
+    assert isinstance(chosen, Exporter)
+    async with stored(run(1, 3), unanswered, run(3, 0)) as store:
+        exported = await export(store, chosen, Target(tmp_path / "x", chosen.suffix))
+    turns = {1: 3, 2: 4, 3: 4}[written]
+    assert (exported.counts.trajectories, exported.counts.turns) == (written, turns)
+    [file] = exported.manifest["files"]
+    assert (file["trajectories"], file["turns"]) == (written, turns)
+
+
+async def test_large_trajectories_are_read_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "_BYTES_AT_ONCE", 10_000)
+    large = [run(number, 1, system_prompt="x" * 4000) for number in range(10)]
+    async with stored(*large) as store:
+        sizes = [len(chunk) async for chunk in reading.chunks(store, TrajectoryQuery())]
+        assert sizes == [3, 3, 3, 1]
+        assert await text_of(store) == expected(large)

@@ -126,9 +126,9 @@ async def test_a_user_falls_back_to_the_session_and_then_the_run() -> None:
     assert await owners(
         SplitBy.USER,
         an(1, user_id="alice", session_id="s"),
-        an(2, session_id="s"),
+        an(2, session_id="t"),
         an(3),
-    ) == ["user:alice", "session:s", run_of(3)]
+    ) == ["user:alice", "session:t", run_of(3)]
 
 
 async def test_sub_agents_stay_with_the_user_of_their_parent() -> None:
@@ -173,3 +173,57 @@ async def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) ->
             found = await kinship.owners(chain[start : start + 20])
             assert {str(owner) for owner in found.values()} == {run_of(1)}
             assert len(kinship._known) <= 10
+
+
+async def test_a_run_is_the_run_id_of_its_root() -> None:
+    agents = [an(number, run_id="run-1") for number in range(1, 9)]
+    child = an(20, parent_trajectory_id=agents[0].id)
+    other = an(21, parent_trajectory_id=agents[0].id, run_id="run-2")
+    everyone = [*agents, child, other]
+    assert await owners(SplitBy.RUN, *everyone) == ["run:run-1"] * 10
+    assert await owners(SplitBy.RUN, *everyone, only=20) == ["run:run-1"]
+
+
+async def test_without_the_root_the_run_is_what_its_children_say() -> None:
+    gone = UUID(int=77)
+    one = an(1, parent_trajectory_id=gone, run_id="run-1")
+    two = an(2, parent_trajectory_id=one.id, run_id="run-2")
+    assert await owners(SplitBy.RUN, one, two, an(3, run_id="run-1")) == ["run:run-1"] * 3
+
+
+async def test_a_session_goes_with_its_user() -> None:
+    """Half of each session's trajectories don't say whose they are."""
+    pairs = [
+        [an(2 * n, session_id=f"s{n}", user_id="alice"), an(2 * n + 1, session_id=f"s{n}")]
+        for n in range(1, 41)
+    ]
+    everyone = [each for pair in pairs for each in pair]
+    assert await owners(SplitBy.USER, *everyone) == ["user:alice"] * 80
+    assert await owners(SplitBy.USER, *everyone, only=3) == ["user:alice"]
+
+
+async def test_a_run_goes_with_the_user_of_any_part_of_it() -> None:
+    root = an(1, session_id="s")
+    children = [an(2, parent_trajectory_id=root.id), an(3, root_trajectory_id=root.id)]
+    known = an(4, parent_trajectory_id=UUID(int=2), user_id="bob")
+    beside = an(5, session_id="s")
+    everyone = (root, *children, known, beside)
+    assert await owners(SplitBy.USER, *everyone) == ["user:bob"] * 5
+    for each in everyone:
+        assert await owners(SplitBy.USER, *everyone, only=each.id.int) == ["user:bob"]
+
+
+async def test_of_several_users_of_a_session_the_first_by_name_counts() -> None:
+    bob, alice = (an(n, session_id="s", user_id=u) for n, u in ((1, "bob"), (2, "alice")))
+    nobody = an(3, session_id="s")
+    expected = ["user:bob", "user:alice", "user:alice"]
+    assert await owners(SplitBy.USER, bob, alice, nobody) == expected
+
+
+async def test_users_are_learned_with_little_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kinship_module, "_REMEMBERED", 3)
+    monkeypatch.setattr(kinship_module, "_IDS_AT_ONCE", 2)
+    root = an(1, session_id="s")
+    chain = [root, *(an(n, parent_trajectory_id=UUID(int=n - 1)) for n in range(2, 30))]
+    chain += [an(30, parent_trajectory_id=UUID(int=29), user_id="alice"), an(31, session_id="s")]
+    assert await owners(SplitBy.USER, *chain) == ["user:alice"] * 31

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+from formats.growth import check_grows_with_its_input
 from formats.mutated import check_never_raises
 from formats.stored import DAYS, read, read_all, rows_after_two_imports
 from formats.written import written
@@ -408,3 +410,50 @@ def test_no_mutation_of_an_export_raises() -> None:
     trajectory = full_trajectory()
     data, _ = written("atif", [(trajectory, [full_turn(trajectory.id)])])
     check_never_raises("atif", [json.loads(data)], as_list=False, seeds=200)
+
+
+def nested(depth: int, innermost: str = "m", **others: Any) -> dict[str, Any]:
+    made = document(step("user", innermost), **others)
+    for _ in range(depth):
+        made = document(step("user", "x" * 8000), subagent_trajectories=[made, 5], **others)
+    return made
+
+
+@pytest.mark.parametrize("others", [{}, {"session_id": "s"}])
+def test_what_stands_deep_in_a_document_counts_for_its_id(others: dict[str, Any]) -> None:
+    inner = [{**others, "trajectory_id": "t"}, {**others}]
+    ids = [
+        next(each.trajectory.id for each in found if isinstance(each, ImportedTrajectory))
+        for more in inner
+        for said in ("one", "other")
+        for found in [
+            read_all(
+                "atif",
+                json.dumps(
+                    document(
+                        step("user"),
+                        subagent_trajectories=[
+                            document(
+                                step("user"),
+                                subagent_trajectories=[document(step("user", said), **more)],
+                            )
+                        ],
+                    )
+                ).encode(),
+            )
+        ]
+    ]
+    assert len(set(ids)) == 4
+
+
+def test_each_level_of_children_is_condensed_once() -> None:
+    def made(depth: int) -> Callable[[], object]:
+        data = json.dumps(nested(depth)).encode()
+
+        def run() -> None:
+            found = read_all("atif", data)
+            assert sum(isinstance(each, ImportedTrajectory) for each in found) == depth + 1
+
+        return run
+
+    check_grows_with_its_input(made, 30)

@@ -26,7 +26,7 @@ from trajectory import (
     Turn,
     Violation,
 )
-from trajectory.formats import ImportedTrajectory, exporter, importer
+from trajectory.formats import ImportedTrajectory, atif, exporter, importer, jsonlines
 from trajectory.formats.atif_rules import broken_rules
 from trajectory.testing.samples import full_trajectory, full_turn
 
@@ -386,3 +386,18 @@ def test_a_copied_turn_is_marked_in_each_step() -> None:
     for is_copied in (True, False):
         steps = steps_of(turn(is_copied_context=is_copied))
         assert [step["is_copied_context"] for step in steps] == [is_copied] * 2
+
+
+def test_what_could_not_be_read_again_is_left_out_and_counted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Checked with a small limit; the real one is that of the reader."""
+    assert vars(atif)["MAX_LINE_BYTES"] == jsonlines.MAX_LINE_BYTES
+    run, [turn] = chat()
+    [line] = written("atif", [(run, [turn])])[0].splitlines()
+    other = run.model_copy(update={"id": UUID(int=1)})
+    long = turn.model_copy(update={"trajectory_id": other.id, "response": "\x1b" * len(line)})
+    monkeypatch.setattr(atif, "MAX_LINE_BYTES", len(line))
+    data, left_out = written("atif", [(other, [long]), (run, [turn])])
+    assert data == line + b"\n"
+    assert left_out == {"trajectory of more than 64 MiB (export it as jsonl)": 1}

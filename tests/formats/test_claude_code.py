@@ -5,18 +5,21 @@ from __future__ import annotations
 import io
 import json
 from collections import Counter
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import pytest
+from formats.growth import check_grows_with_its_input
 from formats.mutated import check_never_raises
 from formats.stored import DAYS, read, read_all
 from recorded import TESTS, Described, described, real
 
 from trajectory import TrajectoryQuery, TurnQuery, open_backend
 from trajectory.backend import Batch
+from trajectory.errors import ConfigurationError
 from trajectory.formats import Findable, ImportedTrajectory, Problem, importer
 from trajectory.formats import claude_code_lines as parts
 from trajectory.ids import derived_id
@@ -457,9 +460,27 @@ def test_lines_that_are_no_json_object_are_problems_and_the_session_goes_on() ->
     assert len(imported.turns) == 2
 
 
-def test_a_file_without_a_session_gives_nothing() -> None:
-    assert found({"type": "summary", "summary": "x", "leafUuid": "y"}, {"type": "progress"}) == []
+def test_a_file_without_a_session_is_told_with_what_it_holds() -> None:
+    summary = {"type": "summary", "summary": CANARY, "leafUuid": "y"}
+    title = {"type": "ai-title", "aiTitle": CANARY, "sessionId": "s"}
+    others = [{"type": kind} for kind in ("a", "b", "y\x1b[2J", "x", "z", "z", "w")]
+    [problem] = read_all("claude-code", lines(*others))
+    assert isinstance(problem, Problem)
+    assert problem.line == 1
+    begin = "has no line that a Claude Code session is made of; it holds: 2 x line of the type 'z'"
+    assert problem.reason.startswith(begin)
+    assert "1 x line of the type 'y\\x1b[2J'" in problem.reason
+    assert problem.reason.endswith(", and others")
+    # Claude Code keeps such files.
+    assert found(summary, *others) == found(title) == []
+    assert found({"type": "file-history-snapshot", "messageId": "m", "snapshot": {}}) == []
+    assert len(read_all("claude-code", lines({"type": ["summary"]}))) == 1
+
+
+def test_an_empty_file_and_one_of_broken_lines_are_not_told_twice() -> None:
     assert found() == []
+    assert read_all("claude-code", b"\n \n") == []
+    assert len(read_all("claude-code", b'{"a"\n{}}')) == 2
 
 
 @pytest.mark.parametrize("form", ["pretty", "one line", "with a mark"])
@@ -585,3 +606,114 @@ def test_turns_are_values_of_their_own_trajectory() -> None:
     for each in [*read("claude-code", MAIN), *read("claude-code", AGENT)]:
         assert {turn.trajectory_id for turn in each.turns} == {each.trajectory.id}
         assert all(isinstance(turn, Turn) for turn in each.turns)
+
+
+@pytest.mark.parametrize(
+    ("name", "variable"), [("claude-code", "CLAUDE_CONFIG_DIR"), ("codex", "CODEX_HOME")]
+)
+def test_without_a_home_it_is_said_what_to_set(
+    monkeypatch: pytest.MonkeyPatch, name: str, variable: str
+) -> None:
+    def no_home() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setattr(Path, "home", no_home)
+    format_ = importer(name)
+    assert isinstance(format_, Findable)
+    with pytest.raises(ConfigurationError, match=f"name the files, or set {variable}"):
+        list(format_.find())
+
+
+def test_a_prompt_that_goes_on_from_a_line_of_another_type_has_its_place() -> None:
+    """Hooks, attachments and progress stand in the chain too, also before the first prompt."""
+    hook = {"type": "attachment", "uuid": "h", "sessionId": "s1", "parentUuid": None}
+    progress = {"type": "progress", "uuid": "p", "sessionId": "s1", "parentUuid": "a1"}
+    empty = {"type": "user", "uuid": "e", "sessionId": "s1", "parentUuid": "p"}
+    imported = one(
+        hook,
+        user("u1", "first", parentUuid="h"),
+        answer("a1", "m1", text("yes")),
+        progress,
+        empty,
+        user("u2", "second", parentUuid="e"),
+        user("u3", "instead of the second", parentUuid="p"),
+        user("u4", "instead of the first", parentUuid="h"),
+        user("u5", "from the line without content", parentUuid="e"),
+        user("u6", "on from there", parentUuid="u5"),
+    )
+    places = [turn.metadata.get("after_turn") for turn in imported.turns]
+    assert places == [None, None, 1, 0, 1, None]
+
+
+def test_a_later_root_goes_on_from_no_turn() -> None:
+    imported = one(
+        user("u1", "first", parentUuid=None),
+        user("u2", "anew", parentUuid=None),
+        user("u3", "after a compaction", parentUuid=None, logicalParentUuid="u2"),
+        user("u4", "of an older version"),
+    )
+    places = [turn.metadata.get("after_turn") for turn in imported.turns]
+    assert places == [None, 0, None, None]
+
+
+def test_a_line_between_those_of_a_sub_agent_without_a_name_begins_no_other() -> None:
+    side = {"isSidechain": True}
+    imported = found(
+        user("u1", "go", **side, parentUuid=None),
+        {"type": "progress", "uuid": "p", "sessionId": "s1", "parentUuid": "u1", **side},
+        user("u2", "on", **side, parentUuid="p"),
+    )
+    assert [len(each.turns) for each in imported] == [2]
+
+
+def test_tools_that_run_where_the_model_runs_have_their_results() -> None:
+    hit = {"type": "web_search_result", "url": "https://example.org", "title": "T"}
+    failed = {"type": "web_search_tool_result_error", "error_code": "max_uses_exceeded"}
+    imported = one(
+        user("u1", "look it up"),
+        answer(
+            "a1",
+            "m1",
+            {"type": "server_tool_use", "id": "w1", "name": "web_search", "input": {"q": "x"}},
+            {"type": "web_search_tool_result", "tool_use_id": "w1", "content": [hit]},
+            {"type": "server_tool_use", "id": "w2", "name": "web_search", "input": {"q": "y"}},
+            {"type": "web_search_tool_result", "tool_use_id": "w2", "content": failed},
+            {"type": "mcp_tool_use", "id": "w3", "name": "fetch", "input": {}},
+            {
+                "type": "mcp_tool_result",
+                "tool_use_id": "w3",
+                "is_error": False,
+                "content": [text("found")],
+            },
+            {"type": "web_search_tool_result", "tool_use_id": "w9", "content": [hit]},
+            text("done"),
+        ),
+    )
+    [turn] = imported.turns
+    search, limited, fetched = turn.tool_calls
+    assert search.result is not None
+    assert json.loads(search.result) == [hit]
+    assert search.is_error is None
+    assert limited.result is not None
+    assert json.loads(limited.result) == failed
+    assert limited.is_error is True
+    assert (fetched.result, fetched.is_error) == ("found", False)
+    assert isinstance(turn.messages[1].content, Sequence)
+    assert len(turn.messages[1].content) == 5  # all that was said is in the message too
+
+
+def test_an_id_that_is_used_again_costs_no_more() -> None:
+    def made(many: int) -> Callable[[], object]:
+        blocks = [call("same") for _ in range(many)]
+        results = [user(f"r{n}", [result("same", str(n))]) for n in range(many)]
+        data = lines(user("u1", "go"), answer("a1", "m1", *blocks), *results)
+
+        def run() -> None:
+            [imported] = read("claude-code", data)
+            expected = [str(n) for n in range(many)]
+            assert [each.result for each in imported.turns[0].tool_calls] == expected
+
+        return run
+
+    check_grows_with_its_input(made, 1500)

@@ -23,7 +23,9 @@ from typer.testing import CliRunner
 from trajectory import Message, Question, Trajectory, TrajectoryStatus, Turn
 from trajectory.cli import app
 from trajectory.formats import ImportedTrajectory, Problem, importer
-from trajectory.formats.jsonl import TURNS_AT_ONCE
+from trajectory.formats.jsonl import MAX_TURN_LINE_BYTES, TURNS_AT_ONCE
+from trajectory.models import turn_bytes
+from trajectory.settings import LoggerSettings
 from trajectory.testing.samples import full_trajectory, full_turn
 from trajectory.values import same_json
 
@@ -74,7 +76,7 @@ def test_every_field_and_child_comes_back() -> None:
     turn = full_turn(trajectory.id)
     data, _ = written("jsonl", [(trajectory, [turn])])
     [imported] = read("jsonl", data)
-    assert imported == ImportedTrajectory(1, trajectory, (turn,), {})
+    assert imported == ImportedTrajectory(1, trajectory, (turn,), {}, lines=(2,))
 
 
 def test_the_form_of_a_line() -> None:
@@ -241,3 +243,29 @@ def test_recorded_conversations_come_back(which: str) -> None:
     assert [(t, tuple(turns)) for t, turns in put_together(read("jsonl", data))] == [
         (t, tuple(turns)) for t, turns in sent
     ]
+
+
+def test_a_turn_of_the_largest_size_comes_back() -> None:
+    """Each of its characters takes six bytes of a line."""
+    limit = LoggerSettings().max_turn_bytes
+    turn = Turn(trajectory_id=ID, turn_number=1, prompt="", response="", created_at=NOON)
+    turn = turn.model_copy(update={"response": "\x1b" * (limit - turn_bytes(turn) - 10)})
+    assert limit - 10 <= turn_bytes(turn) <= limit
+    run = Trajectory(id=ID, created_at=NOON)
+    data, _ = written("jsonl", [(run, [turn])])
+    assert len(data) > 6 * limit - 10_000
+    [(_, [found])] = put_together(read("jsonl", data))
+    assert found == turn
+
+
+def test_a_line_that_is_longer_still_is_refused() -> None:
+    class Long(io.BytesIO):
+        left = MAX_TURN_LINE_BYTES + 1
+
+        def read(self, size: int | None = -1, /) -> bytes:
+            size = min(self.left, size or 0)
+            self.left -= size
+            return b" " * size
+
+    [problem] = importer("jsonl").read(Long(), as_of=NOON)
+    assert problem == Problem(1, "is longer than 128 MiB")

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trajectory.formats.base import Problem
-from trajectory.formats.jsonlines import Line
+from trajectory.formats.jsonlines import CHUNK_BYTES, Line
 from trajectory.formats.objects import read_objects
 
 DOCUMENTS: list[Any] = [{"a": 'x,]\\"{\n['}, {"b": [1, {"c": "é\u2028"}, []]}, {}, {"d": "\\"}]
@@ -119,3 +119,53 @@ def test_no_bytes_raise_and_chunks_make_no_difference(data: bytes, size: int) ->
             e for e in whole if isinstance(e, Line)
         ]
         assert len(found) == len(whole)
+
+
+CONTINUED = [
+    '{"a": [\n{"b": 1},\n{"c": 2}\n]}',
+    '{"a": [{"b": 1},\n{"c": 2}]}',
+    '{"a":\n{"b": "]"}}',
+    '{"a": "[\\"{", "b": [ \r\n\n {"c": 1}]}',
+    '{"a": "x", "b":\n"y"}',
+    "{\n}",
+]
+
+
+@pytest.mark.parametrize("document", CONTINUED)
+@pytest.mark.parametrize("begin", ["", "\ufeff", "\n  \r\n"], ids=["plain", "mark", "blank"])
+def test_a_document_goes_on_after_its_first_line(document: str, begin: str) -> None:
+    for size in (1, 3, 10_000):
+        found = cut(f"{begin}{document}\n{document}".encode(), size)
+        texts = [line.text for line in found if isinstance(line, Line)]
+        assert [json.loads(text or b"") for text in texts] == [json.loads(document)] * 2
+
+
+@pytest.mark.parametrize(
+    "first",
+    ['{"a": "x,', '{"a": "x[', '{"a": "x\\":', '{"a": 1,', '{"a"', '{"a": [1', '{"a": {"b": 1}'],
+)
+def test_a_first_line_that_was_cut_off_hides_none_behind_it(first: str) -> None:
+    for size in (1, 7, 10_000):
+        found = cut(f'{first}\n{{"b": 2}}\n{{"c": 3}}'.encode(), size)
+        assert found[1:] == [Line(2, b'{"b": 2}'), Line(3, b'{"c": 3}')]
+
+
+def test_a_document_with_a_long_first_line_is_one() -> None:
+    long = "x" * CHUNK_BYTES * 3
+    document = {"a": long, "b": [1, {"c": 2}]}
+    data = json.dumps(document).replace('"b"', '\n"b"').encode()
+    for size in (4096, 10**9):
+        [found] = read_objects(Chunks(data, size))
+        assert isinstance(found, Line)
+        assert found.text is not None
+        assert json.loads(found.text) == document
+
+
+@given(st.text(alphabet='{}[]":,\\a1 \n', max_size=40), st.integers(1, 9), st.integers(1, 50))
+def test_chunks_make_no_difference_to_the_form(text: str, size: int, max_bytes: int) -> None:
+    for begin in ("{", '{"a":[\n{'):
+        data = (begin + text).encode()
+        found, whole = cut(data, size, max_bytes), cut(data, max_bytes=max_bytes)
+        assert [e for e in found if isinstance(e, Line)] == [
+            e for e in whole if isinstance(e, Line)
+        ]

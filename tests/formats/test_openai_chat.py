@@ -5,16 +5,25 @@ from __future__ import annotations
 import io
 import json
 from collections import Counter
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import pytest
+from formats.growth import check_grows_with_its_input
 from recorded import OWN_CHATS, real
 
 from trajectory.errors import ConfigurationError
-from trajectory.formats import ImportedTrajectory, Problem, importer, importer_names
+from trajectory.formats import (
+    ImportedTrajectory,
+    Problem,
+    foreign,
+    importer,
+    importer_names,
+    openai_chat,
+)
 from trajectory.models import Role, TrajectoryStatus
 
 AS_OF = datetime(2025, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -365,3 +374,58 @@ def test_parts_refusals_and_calls_of_the_file_have_their_places() -> None:
     assert refused.messages[1].stop_reason == "refusal"
     assert last.response == "Not over the phone: bring it in."
     assert last.messages[1].reasoning == "It may be theirs."
+
+
+@pytest.mark.parametrize("by", ["id", "name", "used again"])
+def test_many_calls_cost_no_more_than_they_are(by: str) -> None:
+    def made(many: int) -> Callable[[], object]:
+        messages = [user("go")]
+        for n in range(many):
+            id_ = "same" if by == "used again" else f"c{n}"
+            messages.append(assistant(None, tool_calls=[call(id_)]))
+        for n in range(many):
+            answer = tool("same" if by == "used again" else f"c{n}", str(n))
+            if by == "name":
+                del answer["tool_call_id"]
+            messages.append(answer)
+        data = json.dumps({"messages": messages}).encode()
+
+        def run() -> None:
+            [imported] = read(data)
+            assert isinstance(imported, ImportedTrajectory)
+            results = [each.result for each in imported.turns[0].tool_calls]
+            expected = [str(n) for n in range(many)]
+            assert results == (expected if by == "id" else expected[::-1])
+
+        return run
+
+    check_grows_with_its_input(made, 300)
+
+
+def test_a_call_that_was_answered_by_its_id_waits_no_more_by_its_name() -> None:
+    by_name = tool("x", "by name")
+    del by_name["tool_call_id"]
+    imported = one(
+        user("go"),
+        assistant(None, tool_calls=[call("a"), call("b")]),
+        tool("a", "first"),
+        by_name,
+        tool("b", "too late"),
+        {"role": "tool", "tool_call_id": ["b"], "content": "odd"},
+    )
+    assert [each.result for each in imported.turns[0].tool_calls] == ["first", "by name"]
+    assert imported.left_out["tool result without its call (kept as a message)"] == 2
+
+
+def test_names_are_shown_as_everywhere() -> None:
+    """Cut first and escaped then: a name may have millions of characters."""
+    assert vars(openai_chat)["shown"] is foreign.shown
+
+
+@pytest.mark.parametrize("number", ["1e999", "-1e999", "1" * 400 + ".0"])
+def test_a_number_that_no_json_can_be_made_of_is_refused(number: str) -> None:
+    function = {"name": "f", "arguments": {"x": "NUMBER"}}
+    document = {"messages": [assistant(None, tool_calls=[{"function": function}])]}
+    line = json.dumps(document).replace('"NUMBER"', number)
+    [problem] = read(line.encode())
+    assert problem == Problem(1, "holds a number that is too large")

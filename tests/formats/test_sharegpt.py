@@ -5,12 +5,14 @@ from __future__ import annotations
 import io
 import json
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 from factories import TrajectoryFactory, TurnFactory
+from formats.growth import check_grows_with_its_input
 from formats.mutated import ODD, check_never_raises
 from formats.stored import DAYS, read, read_all, rows_after_two_imports
 from recorded import TESTS, Described, described, real
@@ -378,3 +380,23 @@ def test_it_is_a_format_for_training() -> None:
     """So turns that repeat another trajectory's are kept from it, and counted, by the export."""
     assert getattr(exporter("sharegpt"), "for_training", False) is True
     assert exporter("sharegpt").suffix == ".json"
+
+
+def test_calls_side_by_side_cost_no_more_than_they_are() -> None:
+    def made(many: int) -> Callable[[], object]:
+        calls = [
+            ToolCall(tool_name="f", arguments="{}", result=str(n), call_id=f"c{n}")
+            for n in range(many)
+        ]
+        turn = Turn(
+            trajectory_id=UUID(int=1), turn_number=1, prompt="go", response="", tool_calls=calls
+        )
+
+        def run() -> None:
+            pairs, _ = exported(turn)
+            observed = [value for from_, value in pairs if from_ == "observation"]
+            assert observed == [str(n) for n in range(many)]
+
+        return run
+
+    check_grows_with_its_input(made, 300)

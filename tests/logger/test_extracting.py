@@ -26,6 +26,7 @@ from trajectory.backend import Batch, StorageBackend
 from trajectory.backends import open_backend
 from trajectory.backends.memory import MemoryBackend
 from trajectory.errors import BackendError, WriteFailedError
+from trajectory.extracting import Extracting
 from trajectory.ids import uuid7
 from trajectory.report import Statistics
 from trajectory.scoring import HeuristicClassifier, HeuristicExtractor
@@ -78,6 +79,34 @@ class Gated:
         await self.gate.wait()
         self.seen.append(turn.turn_number)
         return (Question(question_text="And?", effort_level="high"),)
+
+
+class OneOnly:
+    """An extractor that asks about the first turn, and thinks about the next one for ever."""
+
+    source = "judge:one"
+
+    def __init__(self) -> None:
+        self.stuck, self.noticed = asyncio.Event(), asyncio.Event()
+
+    async def extract(self, turn: Turn) -> tuple[Question, ...]:
+        if turn.turn_number > 1:
+            self.stuck.set()
+            await self.think()
+        return (Question(question_text="And?", effort_level="high"),)
+
+    async def think(self) -> None:
+        await asyncio.Event().wait()
+
+
+class Stubborn(OneOnly):
+    """Takes no notice of being cancelled."""
+
+    async def think(self) -> None:
+        try:
+            await super().think()
+        except asyncio.CancelledError:
+            self.noticed.set()
 
 
 class Broken:
@@ -241,6 +270,152 @@ async def test_an_extractor_that_hangs_costs_facts_and_a_warning(
     assert CANARY not in caplog.text
 
 
+@pytest.mark.parametrize("durability", ["queued", "journaled"])
+async def test_what_a_slow_extractor_found_is_stored_before_the_logger_closes(
+    durability: str,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Late(OneOnly):
+        gate = asyncio.Event()
+
+        async def extract(self, turn: Turn) -> tuple[Question, ...]:
+            await self.gate.wait()
+            return await super().extract(turn)
+
+    async def finish(extracting: Extracting, deadline: float) -> bool:
+        Late.gate.set()  # closing has begun, and all else is stored
+        return await really_finish(extracting, deadline)
+
+    really_finish = Extracting.finish
+    monkeypatch.setattr(Extracting, "finish", finish)
+
+    class Unhurried(WrappedBackend):
+        async def write(self, batch: Batch, /) -> None:
+            for _ in range(20):  # as if it went over a network
+                await asyncio.sleep(0)
+            await super().write(batch)
+
+    judge, backend = Late(), Unhurried()
+    settings = LoggerSettings(
+        durability=durability,
+        journal_dir=tmp_path / "turns",
+        flush_interval_ms=60_000,
+    )
+    logger = await TrajectoryLogger(backend, settings, extractor=judge).open()
+    for number in (1, 2):
+        await logger.log_turn(asking(number))
+    assert bool(list(tmp_path.rglob("*.journal"))) is (durability == "journaled")
+    await logger.aclose(1)
+    assert judge.stuck.is_set()
+    counts = logger.statistics()
+    assert await found(backend) == [("judge:one", 0, "high", "And?")]
+    assert (counts.extracted, counts.not_extracted) == (1, 1)
+    assert counts.others_accepted == counts.others_stored == 1
+    assert "not stored" not in caplog.text
+    assert not list(tmp_path.rglob("*.journal"))
+
+
+async def test_an_extractor_that_does_not_notice_the_end_is_not_heard() -> None:
+    judge, backend = Stubborn(), MemoryBackend()
+    logger = await TrajectoryLogger(backend, extractor=judge).open()
+    for number in (1, 2, 3):
+        await logger.log_turn(asking(number))
+    await logger.flush(0.001)
+    await judge.stuck.wait()
+    await logger.aclose(0.1)
+    counts = logger.statistics()
+    assert judge.noticed.is_set()
+    assert (counts.extracted, counts.not_extracted) == (1, 2)
+    assert len(await found(backend)) == 1
+    assert not [task for task in asyncio.all_tasks() if task.get_name() == "trajectory-extracting"]
+
+
+async def test_what_was_found_and_could_not_be_stored_is_told_of(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    backend = GatedBackend()
+    logger = await TrajectoryLogger(backend, ON).open()
+    await logger.log_turn(asking())
+    backend.let_through()
+    await logger.flush(0.001)
+    closing = asyncio.create_task(logger.aclose(0.1))
+    await backend.parked(2)  # the facts
+    assert (await closing).pending == 0
+    assert "closed with 2 other values (facts, starts and ends) not stored" in caplog.text
+
+
+@pytest.mark.parametrize("kind", ["memory", "sqlite", "postgres"])
+async def test_what_was_found_in_a_turn_that_is_gone_is_not_kept(
+    kind: str,
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    url = {"memory": "memory://", "sqlite": str(tmp_path / "t.db")}.get(kind)
+    database = open_backend(url or request.getfixturevalue("postgres_url"))
+    judge, folder = Gated(), tmp_path / "turns"
+    settings = LoggerSettings(durability="queued", journal_dir=folder)
+    async with TrajectoryLogger(database, settings, extractor=judge) as logger:
+        gone, stays = asking(), asking()
+        await logger.log_turn(gone)
+        await logger.log_turn(stays)
+        await logger.flush(0.001)
+        await judge.began.wait()
+        await database.delete_trajectories([gone.trajectory_id])
+        judge.gate.set()
+        await logger.flush()
+        counts = logger.statistics()
+        assert await found(database) == [("judge:gated", 0, "high", "And?")]
+    assert (counts.extracted, counts.extracting, counts.not_extracted) == (1, 0, 1)
+    assert (counts.others_stored, counts.others_dropped) == (1, 1)
+    assert counts.others_dead_lettered == 0
+    assert adds_up(counts)
+    assert not list(tmp_path.rglob("dead-letters*"))
+    assert "as it does for a deleted turn" in caplog.text
+    assert str(gone.trajectory_id) in caplog.text
+    await database.close()
+
+
+async def test_a_turn_that_is_gone_counts_once_however_many_questions_it_had(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    backend, settings = GatedBackend(), LoggerSettings(extract_questions=True, buffer_size=1)
+    async with TrajectoryLogger(backend, settings) as logger:
+        turn = asking()
+        await logger.log_turn(turn)
+        backend.let_through()
+        flushing = asyncio.create_task(logger.flush())
+        await backend.parked(2)
+        assert logger.statistics().extracted == 1  # its questions are accepted
+        await backend.delete_trajectories([turn.trajectory_id])
+        backend.open_gate()
+        await flushing
+        counts = logger.statistics()
+    assert (counts.extracted, counts.not_extracted) == (0, 1)
+    assert (counts.others_dropped, counts.others_dead_lettered) == (2, 0)
+    assert adds_up(counts)
+    assert len(caplog.records) == 1
+
+
+async def test_a_question_that_was_logged_by_hand_is_kept_where_its_turn_is_gone(
+    tmp_path: Path,
+) -> None:
+    settings = LoggerSettings(extract_questions=True, journal_dir=tmp_path / "turns")
+    async with TrajectoryLogger("memory://", settings) as logger:
+        turn = asking(response="Nothing to ask.")
+        await logger.log_turn(turn)
+        await logger.flush()
+        await logger.backend.delete_trajectories([turn.trajectory_id])
+        own = Question(question_text="Which?", effort_level="high", source="heuristic/1")
+        await logger.log_question(*turn.key, own)
+        await logger.flush()
+        counts = logger.statistics()
+    assert (counts.others_dead_lettered, counts.others_dropped) == (1, 0)
+    assert counts.extracted == 1
+
+
 @pytest.mark.parametrize(
     ("answer", "named"),
     [
@@ -362,7 +537,9 @@ def test_a_loop_that_ends_leaves_turns_stored_and_says_what_is_missing(
         loggers.clear()
 
 
-async def test_what_a_dead_process_left_is_looked_at_when_it_is_replayed(tmp_path: Path) -> None:
+async def test_what_a_dead_process_left_is_looked_at_when_it_is_replayed(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     class Away(WrappedBackend):
         async def write(self, batch: Batch, /) -> None:
             raise BackendError("broken for good")
@@ -378,6 +555,8 @@ async def test_what_a_dead_process_left_is_looked_at_when_it_is_replayed(tmp_pat
         assert counts.replayed == counts.extracted == 1
         assert adds_up(counts)
         assert await found(database) == FOUND
+    hints = [text for text in caplog.messages if "ended early left a journal" in text]
+    assert [text.endswith("`trajectory score --extract` does it later") for text in hints] == [True]
     await database.close()
 
 
@@ -434,6 +613,36 @@ async def test_a_classifier_of_ones_own_may_be_slow() -> None:
 def test_what_is_no_extractor_is_refused_at_once(extractor: Any) -> None:
     with pytest.raises(ConfigurationError, match="extractor"):
         TrajectoryLogger("memory://", extractor=extractor)
+
+
+class Fickle(OneOnly):
+    """Names its source so many times, and then raises."""
+
+    def __init__(self, times: int) -> None:
+        super().__init__()
+        self.times = times
+
+    @property
+    def source(self) -> str:  # type: ignore[override]
+        if self.times == 0:
+            raise RuntimeError(CANARY)
+        self.times -= 1
+        return "judge:fickle"
+
+
+async def test_the_source_is_read_once() -> None:
+    async with TrajectoryLogger("memory://", extractor=Fickle(1)) as logger:
+        for _ in range(3):
+            await logger.log_turn(asking())
+        await logger.flush(5)
+        assert logger.statistics().extracted == 3
+        assert {source for source, *_ in await found(logger.backend)} == {"judge:fickle"}
+
+
+def test_a_source_that_can_t_be_read_is_refused_at_once() -> None:
+    with pytest.raises(ConfigurationError, match="can't be read: it raised RuntimeError") as caught:
+        TrajectoryLogger("memory://", extractor=Fickle(0))
+    assert CANARY not in str(caught.value)
 
 
 def test_the_setting_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

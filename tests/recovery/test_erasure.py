@@ -122,10 +122,10 @@ def test_the_command_asks_and_answers(tmp_path: Path) -> None:
     url = str(tmp_path / "t.db")
     asyncio.run(prepare(url, LoggerSettings()))
     run = CliRunner().invoke
-    assert run(app, ["erase", str(GONE), "--db", url], input="n\n").exit_code == 1
+    assert run(app, ["erase", str(GONE), "--db", url], input="y\n").exit_code == 2
     answer = run(app, ["erase", str(GONE), "--db", url, "--yes", "--json"])
     assert json.loads(answer.stdout) == {"trajectories": 1, "dead_letters": 1, "living_journals": 0}
-    again = run(app, ["erase", str(GONE), str(KEPT), "--db", url], input="y\n")
+    again = run(app, ["erase", str(GONE), str(KEPT), "--db", url, "--yes"])
     assert again.stdout.endswith("1 trajectory and 1 dead letter erased\n")
     assert CANARY not in answer.stdout + again.stdout
     assert run(app, ["erase", "no-id", "--db", url, "--yes"]).exit_code == 2

@@ -15,6 +15,7 @@ import pytest
 from typer.testing import CliRunner
 
 from trajectory import (
+    BackendUnavailableError,
     Batch,
     ConfigurationError,
     Fact,
@@ -167,6 +168,19 @@ async def test_wrong_ages_are_refused(backend: StorageBackend) -> None:
             await store.prune(timedelta.max)
 
 
+async def test_an_instant_in_the_future_is_refused(
+    backend: StorageBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Invariant: what is logged in that very moment stays."""
+    monkeypatch.setattr("trajectory.retention._delete", None)  # nothing gets so far
+    await backend.write(Batch(starts=(Trajectory(created_at=OLD),)))
+    async with TrajectoryStore(backend) as store:
+        for dry_run in (True, False):
+            with pytest.raises(ConfigurationError, match="in the future"):
+                await store.prune(datetime.now(UTC) + timedelta(days=1), dry_run=dry_run)
+        assert (await store.prune(datetime.now(UTC), dry_run=True)).trajectories == 1
+
+
 async def test_what_wakes_up_meanwhile_stays(
     backend: StorageBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -223,6 +237,63 @@ async def test_a_turn_that_is_being_stored_is_waited_for(postgres_url: str) -> N
         await storing.commit()
         assert (await pruning).trajectories == 0
         assert await ids_of(backend) == {run.id}
+    finally:
+        await other.close()
+        await backend.close()
+
+
+@pytest.mark.parametrize("failures", [4, 5])
+async def test_a_chunk_is_tried_again(
+    backend: StorageBackend, failures: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Invariant: a deadlock that the server breaks doesn't end it; a server that is away does."""
+    monkeypatch.setattr("trajectory.retention._PAUSES", (0,) * 4)
+    await backend.write(Batch(starts=(Trajectory(created_at=OLD),)))
+    name = "delete_silent" if isinstance(backend, Pruning) else "delete_trajectories"
+    inner = getattr(backend, name)
+    tries = 0
+
+    async def fail(*given: Any) -> Any:
+        nonlocal tries
+        tries += 1
+        if tries <= failures:
+            raise BackendUnavailableError("a deadlock")
+        return await inner(*given)
+
+    monkeypatch.setattr(backend, name, fail)
+    if failures == 4:
+        assert (await prune(backend, None, LIMIT)).trajectories == 1
+    else:
+        with pytest.raises(BackendUnavailableError, match="a deadlock"):
+            await prune(backend, None, LIMIT)
+    assert tries == 5
+
+
+async def test_a_deadlock_ends_with_all_pruned(postgres_url: str) -> None:
+    """Postgres: another one locks the same rows the other way round, and we are the victim."""
+    backend = open_backend(postgres_url)
+    await backend.open()
+    first, second = (Trajectory(id=UUID(int=n), created_at=OLD) for n in (1, 2))
+    await backend.write(Batch(starts=(first, second)))
+    other = await asyncpg.connect(postgres_url)
+    lock = "SELECT id FROM trajectories WHERE id = $1 FOR UPDATE"
+    try:
+        writing = other.transaction()
+        await writing.start()
+        # It looks for deadlocks long after the other one has.
+        await other.execute("SET LOCAL deadlock_timeout = '60s'")
+        await other.execute(lock, second.id)
+        pruning = asyncio.create_task(prune(backend, None, LIMIT))
+        async with asyncio.timeout(20):
+            while not await other.fetchval(
+                "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() "
+                "AND wait_event_type = 'Lock'"
+            ):
+                await asyncio.sleep(0)
+            await other.execute(lock, first.id)
+            await writing.commit()
+            assert (await pruning).trajectories == 2
+        assert await ids_of(backend) == set()
     finally:
         await other.close()
         await backend.close()
@@ -336,8 +407,8 @@ def test_journals_and_dead_letters_are_covered(
     assert told["dry_run"] is True
     assert len(list(folder.glob("*.journal"))) == 1
 
-    asked = CliRunner().invoke(app, arguments, input="n\n")
-    assert asked.exit_code == 1
+    asked = CliRunner().invoke(app, arguments, input="y\n")
+    assert asked.exit_code == 2, "nobody can be asked, so nothing is done"
     assert len([*DeadLetterFile(folder).read()]) == 2
 
     done = CliRunner().invoke(app, [*arguments, "--yes", "--json"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Annotated
 from uuid import UUID
 
@@ -10,9 +9,10 @@ import typer
 
 from trajectory.backends import open_backend
 from trajectory.cli import screen
-from trajectory.cli.alarms import Alarms
+from trajectory.cli.asking import confirmed
 from trajectory.cli.options import DEFAULT_DB, Db, JournalDir, Json
 from trajectory.cli.recover import journal_folder
+from trajectory.cli.running import run
 from trajectory.erasure import Erased, erase
 from trajectory.placement import folder_of
 from trajectory.words import counted
@@ -29,13 +29,13 @@ def erase_(
     """Erase trajectories for good: their turns, what dead processes left of them, dead letters.
 
     There is no way back. A file gives its free pages back to the disk later.
+
+    Exit codes: 0 done; 1 not wanted after all, or the database failed; 2 wrong use;
+    130 interrupted.
     """
     if not yes:
-        typer.confirm(
-            f"erase {counted(len(ids), 'trajectory', 'trajectories')} for good?", abort=True
-        )
-    with Alarms():
-        erased = asyncio.run(_erase(db, ids, journal_dir=journal_dir))
+        confirmed(db, f"erase {counted(len(ids), 'trajectory', 'trajectories')} for good?")
+    erased = run(_erase(db, ids, journal_dir=journal_dir))
     if json:
         screen.answer(
             {

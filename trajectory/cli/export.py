@@ -14,6 +14,7 @@ from uuid import UUID
 
 import typer
 
+from trajectory.backends import open_backend, scheme_of
 from trajectory.cli import screen
 from trajectory.cli.alarms import Alarms
 from trajectory.cli.filters import Filters, Limit, filtered
@@ -92,7 +93,7 @@ def export_(
             "standard output can't take the export and --json; name a file with -o, or one for the "
             "manifest with --manifest"
         )
-    target = _output(output, writer, manifest, force=force)
+    target = _output(output, writer, manifest, force=force, spared=_file_of(db))
     query = chosen.trajectories(
         ids=None if ids is None else tuple(ids), descending=newest_first, limit=limit
     )
@@ -115,16 +116,25 @@ def _split(by: SplitBy | None, parts: str | None) -> Split | None:
     return None if by is None else Split.of(by, parts or _PARTS)
 
 
-def _output(output: str, writer: Exporter, manifest: Path | None, *, force: bool) -> Output:
+def _file_of(db: str) -> Path | None:
+    """Give the file of the database that is read, which --force must not replace."""
+    identity = open_backend(db).capabilities.identity
+    return Path(identity) if identity is not None and scheme_of(db) == "sqlite" else None
+
+
+def _output(
+    output: str, writer: Exporter, manifest: Path | None, *, force: bool, spared: Path | None
+) -> Output:
     if output != _STDOUT:
-        return Target(Path(output), writer.suffix, manifest=manifest, force=force)
+        target = Path(output)
+        return Target(target, writer.suffix, manifest=manifest, force=force, spared=spared)
     if sys.stdout is None:
         raise ConfigurationError("standard output is closed; name a file with -o")
     if sys.stdout.isatty():  # which would obey what agents wrote
         raise ConfigurationError(
             "an export isn't written to a terminal; name a file or folder with -o, or pipe it"
         )
-    return Stream(sys.stdout.buffer, manifest=manifest, force=force)
+    return Stream(sys.stdout.buffer, manifest=manifest, force=force, spared=spared)
 
 
 async def _export(
@@ -136,13 +146,17 @@ async def _export(
     *,
     include_copied: bool | None,
 ) -> Exported | int:
-    """Export; give the number of the signal that came before the files were whole, if one did."""
+    """Export; give the number of the signal that came before the files were whole, if one did.
+
+    A signal that comes while they get their names, or later, changes nothing any more.
+    """
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
     came: list[int] = []
+    exported: Exported | None = None
 
     def end(number: int) -> None:
-        came.append(number)
-        if task is not None:
+        if task is not None and exported is None:
+            came.append(number)
             task.cancel()
 
     watches = isinstance(target, Target) and threading.current_thread() is threading.main_thread()
@@ -152,7 +166,7 @@ async def _export(
     try:
         with watched("exporting", None) as progress:
             async with TrajectoryStore(url) as store:
-                return await export(
+                exported = await export(
                     store,
                     writer,
                     target,
@@ -161,6 +175,7 @@ async def _export(
                     include_copied=include_copied,
                     progress=progress,
                 )
+        return exported  # noqa: TRY300
     except asyncio.CancelledError:
         if not came:
             raise

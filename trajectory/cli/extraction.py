@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from trajectory.backend import Batch
+from trajectory.errors import BackendUnavailableError
 from trajectory.extracting import facts_of
 from trajectory.models import Fact, Question, Trajectory, Turn, numbered
 from trajectory.query import TrajectoryQuery, TurnQuery
@@ -36,9 +37,19 @@ async def extract_stored(store: TrajectoryStore, query: TrajectoryQuery) -> Extr
     """Look for questions in all turns of some trajectories, and store what is not there yet.
 
     Facts are written some hundred at a time; what a run that was cut short has left out, the next
-    one adds.
+    one adds. Raises `BackendUnavailableError` where the database is away, or was busy too long.
     """
     done = Extraction()
+    try:
+        await _extract(store, query, done)
+    except BackendUnavailableError as error:
+        raise BackendUnavailableError(
+            f"{error}; run it again: the questions that were stored stay, the others are added"
+        ) from error
+    return done
+
+
+async def _extract(store: TrajectoryStore, query: TrajectoryQuery, done: Extraction) -> None:
     extractor = HeuristicExtractor()
     new: list[Fact] = []
     async with aclosing(store.trajectories(query)) as found:
@@ -51,7 +62,6 @@ async def extract_stored(store: TrajectoryStore, query: TrajectoryQuery) -> Extr
                         new.clear()
     if new:
         await store.backend.write(Batch(facts=tuple(new)))
-    return done
 
 
 async def _groups(found: AsyncIterator[Trajectory]) -> AsyncIterator[tuple[UUID, ...]]:

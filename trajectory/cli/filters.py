@@ -15,8 +15,9 @@ import typer
 
 from trajectory.door import now_utc
 from trajectory.errors import ConfigurationError, InvalidQueryError
-from trajectory.models import EffortLevel, Severity, TrajectoryStatus
+from trajectory.models import AGENT, EffortLevel, Severity, TrajectoryStatus
 from trajectory.query import TrajectoryQuery, TurnQuery
+from trajectory.values import clean_text
 
 _AGE = re.compile(r"(\d{1,9})([smhdw])", re.ASCII)
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
@@ -30,6 +31,8 @@ _LABELS = {
     "user": "user_id",
     "status": "status",
 }
+_MAX_SOURCE = 255
+"""So long is the longest name that can be stored."""
 _OF_TURNS = ("text", "tool", "effort", "severity", "preference")
 
 Limit = Annotated[
@@ -37,9 +40,25 @@ Limit = Annotated[
 ]
 """How many to give. Use it as `limit: Limit = 20`."""
 
+
+def source_name(text: str | None) -> str | None:
+    """Check a name of who finds questions and violations. Raises `ConfigurationError`."""
+    if text is None or (text and len(text) <= _MAX_SOURCE and clean_text(text) == text):
+        return text
+    raise ConfigurationError(
+        f"--source {text[:60]!r} is no name; give 1 to {_MAX_SOURCE} characters that can be "
+        f"stored, such as {AGENT}"
+    )
+
+
 Source = Annotated[
     str,
-    typer.Option("--source", metavar="NAME", help="Whose questions and violations are counted."),
+    typer.Option(
+        "--source",
+        metavar="NAME",
+        callback=source_name,
+        help="Whose questions and violations are counted.",
+    ),
 ]
 """Whose findings are counted. Use it as `source: Source = AGENT`."""
 

@@ -22,6 +22,7 @@ from trajectory.cli.sources import Source, existing, sources
 from trajectory.cli.tally import Place, Tally
 from trajectory.errors import ConfigurationError
 from trajectory.formats import (
+    Exporter,
     Findable,
     ImportedTrajectory,
     Importer,
@@ -94,7 +95,8 @@ def import_(
 
 
 def _suffixes(reader: Importer) -> tuple[str, ...]:
-    return tuple(getattr(reader, "suffixes", _SUFFIXES))
+    written = (reader.suffix,) if isinstance(reader, Exporter) else _SUFFIXES
+    return tuple(getattr(reader, "suffixes", written))
 
 
 def _own(reader: Importer, *, asks: bool) -> list[Source]:
@@ -157,13 +159,38 @@ async def _log(place: Place, what: ImportedTrajectory | str, tally: Tally, intak
     if isinstance(what, str):
         await intake.refuse(place, what)
         return
-    start = () if what.continues else (what.trajectory,)
-    values: tuple[Trajectory | Turn, ...] = (*start, *what.turns)
+    if what.lines:
+        await _log_lines(place, what, tally, intake)
+        return
+    values = _values(what)
     if (reason := intake.too_large(*values)) is not None:
         await intake.refuse(place, reason)
         return
     tally.left_out.update(what.left_out)
     await intake.log(place, *values)
+
+
+async def _log_lines(place: Place, what: ImportedTrajectory, tally: Tally, intake: Intake) -> None:
+    """Log what stands on lines of its own: one that is too large is refused, and no other."""
+    tally.left_out.update(what.left_out)
+    start = () if what.continues else (what.line,)
+    fitting: list[tuple[Place, Trajectory | Turn]] = []
+    for line, value in zip((*start, *what.lines), _values(what), strict=True):
+        own = place._replace(line=line)
+        if (reason := intake.too_large(value)) is None:
+            fitting.append((own, value))
+            continue
+        await intake.log_each(fitting)
+        fitting.clear()
+        if not tally.stopped:
+            await intake.refuse(own, reason)
+        if tally.stopped:
+            return
+    await intake.log_each(fitting)
+
+
+def _values(what: ImportedTrajectory) -> tuple[Trajectory | Turn, ...]:
+    return what.turns if what.continues else (what.trajectory, *what.turns)
 
 
 class _Files:

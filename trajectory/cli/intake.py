@@ -35,6 +35,9 @@ _HURRY_S = 5
 _IDS_AT_ONCE = 500
 """So many trajectories are looked up at once; databases limit the parameters of a query."""
 
+_GAP = 50
+"""So many turns in between are read, rather than asked around."""
+
 _LOOK_EVERY = 32
 """Asking the logger what is stored takes a tenth of the time of logging a turn."""
 
@@ -122,7 +125,7 @@ class Intake:
         """Learn of turns of stored trajectories, which come sorted.
 
         Small ones are read whole and many at once; of one that has far more turns than are asked
-        for, the asked range.
+        for, the asked ranges.
         """
         while len(numbers) > 1:
             limit = 100 + 2 * sum(map(len, numbers.values()))
@@ -136,27 +139,35 @@ class Intake:
             await self._look_at({last: numbers[last]})
             numbers = {id_: wanted for id_, wanted in numbers.items() if id_ > last}
         for id_, wanted in numbers.items():
-            first = min(wanted)
-            after = TurnCursor(id_, first - 1) if first else None
-            query = TurnQuery(ids=(id_,), after=after, limit=max(wanted) - first + 1)
-            async for turn in self._backend.read_turns(query):
-                self._known.add(turn.key)
+            for first, last_number in _ranges(wanted):
+                after = TurnCursor(id_, first - 1) if first else None
+                query = TurnQuery(ids=(id_,), after=after, limit=last_number - first + 1)
+                async for turn in self._backend.read_turns(query):
+                    self._known.add(turn.key)
 
     async def log(self, place: Place, *values: Trajectory | Turn) -> None:
-        """Log values in order. Raises `WriteFailedError` and `BufferFullError`."""
+        """Log values of a place in order. Raises `WriteFailedError` and `BufferFullError`."""
+        await self.log_each([(place, value) for value in values])
+
+    async def log_each(self, values: Iterable[tuple[Place, Trajectory | Turn]]) -> None:
+        """Log values in order, each with its place. Raises as `log` does."""
         if not self._is_open:
             await self._life.open()
             self._is_open = True
         dispatcher = self._life.dispatcher()
-        for value in values:
+        is_doubtful = False
+        for place, value in values:
             key = value.key if isinstance(value, Turn) else None
             size = turn_bytes(value) if isinstance(value, Turn) else value_bytes(value)
             await dispatcher.accept(value, size)
-            self._sent.append(_Sent(place, value, key not in self._known))
+            is_new = key not in self._known
+            is_doubtful = is_doubtful or not is_new
+            self._sent.append(_Sent(place, value, is_new))
             if key is not None:
                 self._known.add(key)
-        doubtful = not all(sent.is_new for sent in list(self._sent)[-len(values) :])
-        if self._tally.is_strict and doubtful:  # it may be refused, and nothing is read after that
+        if (
+            self._tally.is_strict and is_doubtful
+        ):  # it may be refused, and nothing is read after that
             await self._settle()
         elif len(self._sent) >= _LOOK_EVERY:
             self._see_settled(dispatcher.statistics())
@@ -171,7 +182,9 @@ class Intake:
                 await dispatcher.flush(self._settings.flush_timeout_ms / 1000)
             await self._life.close(self._settings.close_timeout_ms / 1000)
         finally:
-            self._see_settled(dispatcher.statistics())
+            counts = dispatcher.statistics()
+            self._see_settled(counts)
+            self._tally.merge_conflicts = counts.merge_conflicts
             self._tally.not_stored = sum(sent.key is not None for sent in self._sent)
 
     def _see_settled(self, counts: Statistics) -> None:
@@ -189,6 +202,18 @@ class Intake:
             else:
                 self._tally.refuse(sent.place, _why(sent, letter))
         self._seen_settled = settled
+
+
+def _ranges(numbers: Iterable[int]) -> Iterator[tuple[int, int]]:
+    """Cut numbers into ranges without large gaps: a query takes as long as some turns do."""
+    ordered = sorted(numbers)
+    first = last = ordered[0]
+    for number in ordered[1:]:
+        if number - last > _GAP:
+            yield first, last
+            first = number
+        last = number
+    yield first, last
 
 
 def _why(sent: _Sent, letter: DeadLetter) -> str:

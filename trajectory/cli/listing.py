@@ -10,7 +10,7 @@ from uuid import UUID
 import typer
 
 from trajectory.cli import lines, screen
-from trajectory.cli.filters import Filters, Limit, Source, filtered
+from trajectory.cli.filters import Filters, Source, filtered
 from trajectory.cli.options import DEFAULT_DB, Db, Json
 from trajectory.cli.running import run
 from trajectory.cli.summary import Summary, summaries
@@ -39,7 +39,9 @@ class _Part(NamedTuple):
 def list_(
     db: Db = DEFAULT_DB,
     *,
-    limit: Limit = _PAGE,
+    limit: Annotated[
+        int, typer.Option("--limit", "-n", min=1, metavar="N", help="At most so many.")
+    ] = _PAGE,
     after: Annotated[
         str | None,
         typer.Option(metavar="CURSOR", help="Go on behind this place: the `next` of --json."),
@@ -54,11 +56,11 @@ def list_(
     look at when the trajectory was created. One that says running, and has been silent for an
     hour, shows as interrupted.
 
-    Exit codes: 0 done; 1 the database failed; 2 wrong use.
+    Exit codes: 0 done; 1 the database failed; 2 wrong use; 130 interrupted.
     """
     cursor = None if after is None else _cursor(after)
     query = chosen.trajectories(descending=True, after=cursor)
-    run((_answer if json else _print)(db, query, _PAGE if limit is None else limit, source))
+    run((_answer if json else _print)(db, query, limit, source))
 
 
 async def _print(db: str, query: TrajectoryQuery, limit: int, source: str) -> None:

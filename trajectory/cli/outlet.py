@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from typing import NoReturn
 
-from trajectory.cli.screen import fail
+from trajectory.cli.screen import fail, unwritten
 
 FAILED = 1
 
@@ -23,12 +23,12 @@ def run(command: Callable[[], object]) -> NoReturn:
     except SystemExit as end:
         code = end.code
     except OSError as error:  # of help and version texts; commands raise our own errors
-        fail(f"the answer could not be written: {error.strerror}")
+        fail(unwritten(error))
         code = FAILED
     if closed:
         fail("standard output is closed, so the answer is lost")
         code = code or FAILED
-    elif not _flushed():
+    elif not _flushed(tells=not code):
         code = code or FAILED
     sys.exit(code)
 
@@ -41,7 +41,9 @@ def _occupy_standard_numbers() -> None:
 
 
 def is_read() -> bool:
-    """Say whether anybody may read what is written: the reader of a pipe may be gone."""
+    """Say whether anybody may read what is written: it may be closed, or a pipe's reader gone."""
+    if sys.stdout is None:
+        return False
     try:
         number = sys.stdout.fileno()
     except (AttributeError, OSError, ValueError):  # no file is behind it
@@ -51,11 +53,13 @@ def is_read() -> bool:
     return not any(state & select.POLLERR for _, state in poll.poll(0))
 
 
-def _flushed() -> bool:
+def _flushed(*, tells: bool) -> bool:
     """Write what still waits. Where that fails, throw it away: Python's end would try again."""
     try:
         sys.stdout.flush()
-    except OSError:
+    except OSError as error:
+        if tells and not isinstance(error, BrokenPipeError):
+            fail(unwritten(error))
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, sys.stdout.fileno())
         os.close(nowhere)

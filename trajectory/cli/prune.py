@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 from datetime import datetime
 from typing import Annotated
 
 import typer
 
 from trajectory.cli import screen
-from trajectory.cli.alarms import Alarms
+from trajectory.cli.asking import confirmed
 from trajectory.cli.filters import instant
 from trajectory.cli.options import DEFAULT_DB, Db, JournalDir, Json
 from trajectory.cli.recover import journal_folder
+from trajectory.cli.running import run
 from trajectory.door import now_utc
 from trajectory.retention import Pruned
 from trajectory.store import TrajectoryStore
@@ -40,15 +40,16 @@ def prune_(
     Goes by last activity: start, end or newest turn. What runs is left alone, and a running program
     goes on logging meanwhile. Journals that dead processes left are stored first. There is no way
     back; try --dry-run first.
+
+    Exit codes: 0 done; 1 not wanted after all, or the database failed; 2 wrong use; 130 interrupted
+    (what was deleted before is gone).
     """
     before = instant(older_than, now_utc(), "--older-than")
     if not dry_run and not yes:
-        typer.confirm(
-            f"delete all trajectories that have been silent since {before:%Y-%m-%d %H:%M} UTC?",
-            abort=True,
+        confirmed(
+            db, f"delete all trajectories that have been silent since {before:%Y-%m-%d %H:%M} UTC?"
         )
-    with Alarms():
-        pruned = asyncio.run(_prune(db, before, dry_run=dry_run, journal_dir=journal_dir))
+    pruned = run(_prune(db, before, dry_run=dry_run, journal_dir=journal_dir))
     if json:
         screen.answer(
             {
@@ -68,6 +69,11 @@ def prune_(
         f"{counted(pruned.turns, 'turn')} and {counted(pruned.dead_letters, 'dead letter')} "
         f"{'would go' if dry_run else 'deleted'}{freed}"
     )
+    if pruned.living:
+        screen.note(
+            f"{counted(pruned.living, 'journal')} of running programs may hold more, which is "
+            f"stored later"
+        )
 
 
 async def _prune(db: str, before: datetime, *, dry_run: bool, journal_dir: JournalDir) -> Pruned:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import tomllib
 from collections.abc import Sequence
 from contextlib import aclosing
@@ -14,10 +13,10 @@ from uuid import UUID
 import typer
 
 from trajectory.cli import lines, screen
-from trajectory.cli.alarms import Alarms
 from trajectory.cli.extraction import Extraction, extract_stored
-from trajectory.cli.filters import Filters, Limit, filtered
+from trajectory.cli.filters import Filters, Limit, filtered, source_name
 from trajectory.cli.options import DEFAULT_DB, Db, Json
+from trajectory.cli.running import run
 from trajectory.errors import ConfigurationError
 from trajectory.models import AGENT, EffortLevel, Severity
 from trajectory.query import TrajectoryQuery
@@ -50,6 +49,7 @@ def score(
         typer.Option(
             "--source",
             metavar="NAME",
+            callback=source_name,
             help=f"Whose questions and violations count: {AGENT}, or with --extract {HEURISTIC}.",
         ),
     ] = None,
@@ -73,7 +73,8 @@ def score(
     With --extract, questions are found by rules and stored beside the turns, then scored. That may
     be repeated: what is stored already stays as it is.
 
-    Exit codes: 0 done; 1 an ID is not there, or the database failed; 2 wrong use.
+    Exit codes: 0 done; 1 an ID is not there, or the database failed; 2 wrong use;
+    130 interrupted.
     """
     if extract and source not in (None, HEURISTIC):
         raise ConfigurationError(
@@ -84,8 +85,7 @@ def score(
     query = chosen.trajectories(ids=wanted, descending=True, limit=limit)
     chosen_weights = PPPWeights() if weights is None else _weights(weights)
     named = source or (HEURISTIC if extract else AGENT)
-    with Alarms():
-        missing = asyncio.run(_score(db, query, chosen_weights, named, extracts=extract, json=json))
+    missing = run(_score(db, query, chosen_weights, named, extracts=extract, json=json))
     for id_ in missing:
         screen.fail(f"there is no trajectory {id_}")
     if missing:
@@ -114,11 +114,13 @@ async def _score(
                 if len(rows) == _SHOWN_AT_ONCE:
                     page.print(rows)
                     rows.clear()
+        missing = await _missing(store, query.ids or ())
         if page is None:
-            _answer(kept, sums, weights, source, extraction)
+            found_ = {"trajectories": kept, "missing": [str(id_) for id_ in missing]}
+            _answer(found_, sums, weights, source, extraction)
         else:
             page.print(rows, sums)
-        return await _missing(store, query.ids or ())
+        return missing
 
 
 async def _missing(store: TrajectoryStore, ids: Sequence[UUID]) -> list[UUID]:
@@ -199,7 +201,7 @@ def _tell(extraction: Extraction) -> None:
 
 
 def _answer(
-    kept: list[dict[str, Any]],
+    told: dict[str, Any],
     sums: Sums,
     weights: PPPWeights,
     source: str,
@@ -207,7 +209,7 @@ def _answer(
 ) -> None:
     screen.answer(
         {
-            "trajectories": kept,
+            **told,
             "counts": sums.counts,
             "mean": sums.means,
             "source": source,

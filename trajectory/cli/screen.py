@@ -37,9 +37,14 @@ def say(text: str, style: str = "") -> None:
 
 
 class Page:
-    """Prints line after line for a person on stdout; faster than `say` where there are many."""
+    """Prints line after line for a person on stdout; faster than `say` where there are many.
 
-    def __init__(self) -> None:
+    Where nobody watches, lines are written block by block, the last at the end of the program; with
+    `at_once` each when it is printed.
+    """
+
+    def __init__(self, *, at_once: bool = False) -> None:
+        self._at_once = at_once
         self._console = Console(soft_wrap=True, highlight=False)
         self.is_watched = self._console.is_terminal
         """Whether a person watches, as far as can be known."""
@@ -48,8 +53,12 @@ class Page:
 
     def line(self, text: str = "", style: str = "") -> None:
         """Print a line. Raises `OutputError`."""
-        with _to_stdout():
-            self._console.print(Text(printable(visible(text)), style=style))
+        shown = printable(visible(text))
+        with _to_stdout(flushes=self._at_once or self.is_watched):
+            if self.is_watched:
+                self._console.print(Text(shown, style=style))
+            elif sys.stdout is not None:  # the console takes many times as long, for the same
+                sys.stdout.write(shown + "\n")
 
 
 def printable(text: str) -> str:
@@ -81,12 +90,17 @@ def out(text: str) -> None:
 
 
 @contextlib.contextmanager
-def _to_stdout() -> Iterator[None]:
+def _to_stdout(*, flushes: bool = True) -> Iterator[None]:
     try:
         yield
-        if sys.stdout is not None:
+        if flushes and sys.stdout is not None:
             sys.stdout.flush()
     except BrokenPipeError:
         raise  # nobody reads any more, and nobody wants to hear of it
     except OSError as error:
-        raise OutputError(f"the answer could not be written: {error.strerror}") from error
+        raise OutputError(unwritten(error)) from error
+
+
+def unwritten(error: OSError) -> str:
+    """Say why standard output takes no more."""
+    return f"the answer could not be written: {error.strerror}"

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json as json_
 import re
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Annotated
 from uuid import UUID
@@ -47,7 +48,8 @@ def show(
     Tool calls take a line each, and reasoning is folded. Escapes and marks that a terminal would
     obey are shown as text.
 
-    Exit codes: 0 done; 1 there is no such trajectory or turn, or the database failed; 2 wrong use.
+    Exit codes: 0 done; 1 there is no such trajectory or turn, or the database failed; 2 wrong use;
+    130 interrupted.
     """
     run(_show(db, id_, turn, full=full, source=source, json=json))
 
@@ -57,8 +59,11 @@ async def _show(
 ) -> None:
     async with TrajectoryStore(db) as store:
         trajectory = await _named(store, id_)
-        summary = (await summaries(store, [trajectory], source))[0]
         children = await _children(store, trajectory)
+        counted_up = await summaries(store, [trajectory], source)
+        if not counted_up:  # deleted since
+            raise _missing(trajectory.id)
+        summary = counted_up[0]
         async with aclosing(_turns(store, trajectory.id, number)) as turns:
             first = await anext(turns, None)
             if first is None and number is not None:
@@ -67,7 +72,7 @@ async def _show(
                     f"{counted(summary.totals.turns, 'turn')}"
                 )
             if json:
-                await _answer(summary, children, first, turns)
+                await _answer(summary, children.ids, first, turns)
                 return
             page = screen.Page()
             for line in _head(summary, children, now_utc(), full=full):
@@ -103,7 +108,7 @@ async def _named(store: TrajectoryStore, text: str) -> Trajectory:
     if id_ is not None:
         found = await store.get(id_)
         if found is None:
-            raise TrajectoryError(f"there is no trajectory {id_}; `trajectory list` shows them")
+            raise _missing(id_)
         return found
     prefix = text.lower().replace("-", "")
     if not _PREFIX.fullmatch(prefix):
@@ -129,15 +134,31 @@ async def _named(store: TrajectoryStore, text: str) -> Trajectory:
     return matching[0]
 
 
-async def _children(store: TrajectoryStore, parent: Trajectory) -> list[Trajectory]:
+def _missing(id_: UUID) -> TrajectoryError:
+    return TrajectoryError(f"there is no trajectory {id_}; `trajectory list` shows them")
+
+
+@dataclass(slots=True)
+class _Children:
+    """The trajectories that began in another, of which there may be very many."""
+
+    ids: list[UUID] = field(default_factory=list)
+    names: list[str | None] = field(default_factory=list)
+    """Who they were; of the first ones alone."""
+
+
+async def _children(store: TrajectoryStore, parent: Trajectory) -> _Children:
+    children = _Children()
     query = TrajectoryQuery(parent_trajectory_id=parent.id)
     async with aclosing(store.trajectories(query)) as found:
-        return [each async for each in found]
+        async for each in found:
+            children.ids.append(each.id)
+            if len(children.names) < _CHILDREN_SHOWN:
+                children.names.append(each.agent_name)
+    return children
 
 
-def _head(
-    summary: Summary, children: list[Trajectory], now: datetime, *, full: bool
-) -> Iterator[Line]:
+def _head(summary: Summary, children: _Children, now: datetime, *, full: bool) -> Iterator[Line]:
     each = summary.trajectory
     yield Line(f"trajectory {each.id}", "bold")
     named = [
@@ -179,23 +200,23 @@ def _head(
             yield from (Line(line, "dim") for line in lines.indented(each.system_prompt, "    "))
     if each.parent_trajectory_id is not None:
         yield Line(f"child of {each.parent_trajectory_id}")
-    for child in children[:_CHILDREN_SHOWN]:
-        name = "" if child.agent_name is None else f" ({lines.label(child.agent_name)})"
-        yield Line(f"parent of {child.id}{name}")
-    if len(children) > _CHILDREN_SHOWN:
-        yield Line(f"parent of {len(children) - _CHILDREN_SHOWN:,} more")
+    for id_, agent_name in zip(children.ids, children.names, strict=False):
+        name = "" if agent_name is None else f" ({lines.label(agent_name)})"
+        yield Line(f"parent of {id_}{name}")
+    if len(children.ids) > _CHILDREN_SHOWN:
+        yield Line(f"parent of {len(children.ids) - _CHILDREN_SHOWN:,} more")
 
 
 async def _answer(
     summary: Summary,
-    children: list[Trajectory],
+    children: Sequence[UUID],
     first: Turn | None,
     turns: AsyncGenerator[Turn, None],
 ) -> None:
     """Print one JSON object, turn by turn: there may be more of them than memory holds."""
     head = {
         "trajectory": summary.as_json(now_utc()),
-        "children": [str(child.id) for child in children],
+        "children": [str(id_) for id_ in children],
     }
     screen.out(json_.dumps(head)[:-1] + ', "turns": [')
     turn, mark = first, ""

@@ -6,7 +6,7 @@ import os
 import stat
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 from trajectory.cli.input import STDIN
 from trajectory.errors import ConfigurationError
@@ -31,7 +31,8 @@ def sources(names: Sequence[str], suffixes: Sequence[str]) -> list[Source]:
 
     A folder stands for all files below it that end with one of the suffixes, a pattern for the
     files that match it (`**` for any folders). Raises `ConfigurationError` for a path that isn't
-    there or can't be read, for a pattern without a match and for a folder without a file.
+    there or can't be read, or a folder below it that can't, for a pattern without a match and for a
+    folder without a file.
     """
     found: dict[str, Source] = {}
     for name in names:
@@ -82,9 +83,17 @@ def _matching(pattern: str) -> Iterator[Source]:
 
 
 def _below(folder: str, suffixes: tuple[str, ...]) -> Iterator[Path]:
-    for place, folders, names in os.walk(folder):
+    for place, folders, names in os.walk(folder, onerror=_cant_look):
         folders.sort()
         yield from (Path(place, name) for name in sorted(names) if name.endswith(suffixes))
+
+
+def _cant_look(error: OSError) -> NoReturn:
+    """Tell of a folder whose files would be passed over in silence."""
+    raise ConfigurationError(
+        f"can't look into the folder {error.filename}: {error.strerror or error}; make it "
+        f"readable, or name the files"
+    ) from error
 
 
 def existing(paths: Iterable[Path]) -> Iterator[Source]:

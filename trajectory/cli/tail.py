@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import json as json_
+import sys
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from typing import Annotated
@@ -56,11 +57,12 @@ def tail(
 async def _tail(
     db: str, chosen: Filters, count: int, interval: float | None, *, json: bool
 ) -> None:
-    show = as_json if json else Shown()
+    goes_on = interval is not None
+    show = as_json if json else Shown(at_once=goes_on)
     parents, wanted = chosen.parents(), chosen.own_turns()
     async with TrajectoryStore(db) as store:
         feed = Feed(store, parents, wanted)
-        for heard in await feed.newest(count, goes_on=interval is not None):
+        for heard in await feed.newest(count, goes_on=goes_on):
             show(heard)
         if interval is not None:
             await follow_on(feed, show, lambda: asyncio.sleep(interval))
@@ -75,6 +77,8 @@ async def follow_on(
     """
     is_away = False
     while True:
+        if sys.stdout is None:
+            return  # at the end of a command that is told
         if not outlet.is_read():
             raise BrokenPipeError(errno.EPIPE, "nobody reads any more")
         try:
@@ -95,8 +99,8 @@ async def follow_on(
 class Shown:
     """Prints turns for a person, a line each."""
 
-    def __init__(self) -> None:
-        self._page = screen.Page()
+    def __init__(self, *, at_once: bool = False) -> None:
+        self._page = screen.Page(at_once=at_once)
 
     def __call__(self, heard: Heard) -> None:
         """Print a turn."""

@@ -62,6 +62,8 @@ class Tally:
         self.empty_files = 0
         """Files among them that held nothing to store, and nothing that was refused."""
         self.left_out: Counter[str] = Counter()
+        self.merge_conflicts = 0
+        """Fields of trajectories that are stored with another value, which stays."""
         self.error: str | None = None
         self.signal: int | None = None
         """The signal that ended the reading early."""
@@ -125,6 +127,7 @@ class Tally:
                 {**_as_json(place), "reason": reason}
                 for place, reason in sorted(self._problems, key=lambda each: self._order(each[0]))
             ],
+            "merge_conflicts": self.merge_conflicts,
             "not_stored": self.not_stored,
             "interrupted": self.signal is not None,
             "error": self.error,
@@ -160,6 +163,12 @@ class Tally:
             whole = any(place.line is None for place in self._places)
             refused = f"{self.refused:,}" if whole else counted(self.refused, "line")
             screen.note(f"{refused} refused: {self._listed()}", "bold yellow")
+        if self.merge_conflicts:
+            fields = counted(self.merge_conflicts, "field")
+            screen.note(
+                f"not stored: {fields} of trajectories whose stored value is another, and stays",
+                "bold yellow",
+            )
         if self.not_stored:
             screen.note(f"not known to be stored: {counted(self.not_stored, 'turn')}", "bold red")
         if self.signal is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections import Counter
 from collections.abc import Callable
@@ -13,22 +14,28 @@ from uuid import UUID
 
 from trajectory.exporting.kinship import Kinship, Owner
 from trajectory.exporting.output import Counting, Output, failures_in_words
-from trajectory.exporting.parts import Split
+from trajectory.exporting.parts import Split, SplitBy
 from trajectory.exporting.reading import Piece, chunks, with_turns
 from trajectory.formats import Exporter, Writing
 from trajectory.journal.frames import MODELS
+from trajectory.models import Turn
 from trajectory.query import TrajectoryQuery
 from trajectory.store import TrajectoryStore
-from trajectory.threads import in_thread
+from trajectory.threads import in_thread, to_its_end
 
 _ORDER = "created_at, id"
 _ORDER_OF_TURNS = "; turns by turn_number"
+_OWNERS = {
+    SplitBy.USER: "user_id: the nearest on the way to the root, else the first by name of the same "
+    "root, else of the same session; without any session_id, without one as by run",
+    SplitBy.RUN: "run_id of the root (of one that is not stored, the nearest to it), else its id",
+}
 _COPIED = "turn that repeats another trajectory (is_copied_context)"
 
 
 @dataclass(slots=True)
 class Counts:
-    """How much was handed to the exporter."""
+    """How much was written; a trajectory that the exporter left out is not."""
 
     trajectories: int = 0
     turns: int = 0
@@ -36,6 +43,19 @@ class Counts:
     tool_calls: int = 0
     questions: int = 0
     violations: int = 0
+
+    def add(self, others: Counts) -> None:
+        """Add others to them."""
+        for name in self.__slots__:
+            setattr(self, name, getattr(self, name) + getattr(others, name))
+
+    def add_turn(self, turn: Turn) -> None:
+        """Count a turn."""
+        self.turns += 1
+        self.messages += len(turn.messages)
+        self.tool_calls += len(turn.tool_calls)
+        self.questions += len(turn.questions)
+        self.violations += len(turn.violations)
 
     def as_json(self) -> dict[str, int]:
         """Give them by name."""
@@ -58,6 +78,15 @@ class _File:
     out: Counting
     writing: Writing
     counts: Counts = field(default_factory=Counts)
+    begun: Counts = field(default_factory=Counts)
+    """Of the trajectory that is being written."""
+
+    def end(self) -> None:
+        """End a trajectory, and count it unless it was left out."""
+        if self.writing.end() is not False:
+            self.begun.trajectories = 1
+            self.counts.add(self.begun)
+        self.begun = Counts()
 
 
 async def export(
@@ -74,7 +103,8 @@ async def export(
 
     It takes the same memory however much there is, as far as the format allows; each page that is
     read is one state of the database. The same trajectories give the same bytes. What fails, or is
-    cancelled, leaves no file behind.
+    cancelled, leaves no file behind; but once files begin to get their names that is done to its
+    end, and a cancellation then comes too late to be heard.
 
     `include_copied` says whether turns with `is_copied_context` are written; without it the format
     decides: not in one for training. `progress` hears how many bytes and turns are written.
@@ -94,8 +124,17 @@ async def export(
         await in_thread(run.close)
         exported = run.exported(exporter, query)
         text = json.dumps(exported.manifest, indent=2, ensure_ascii=True) + "\n"
-        await in_thread(lambda: output.complete(text.encode()))
+        await _complete(output, text.encode())
     return exported
+
+
+async def _complete(output: Output, manifest: bytes) -> None:
+    """Let the files appear, also where the task is cancelled: they are there then."""
+    completing = asyncio.ensure_future(in_thread(lambda: output.complete(manifest)))
+    try:
+        await to_its_end(completing)
+    except asyncio.CancelledError:
+        completing.result()
 
 
 class _Run:
@@ -116,6 +155,7 @@ class _Run:
         self._include_copied = include_copied
         self._left_out: Counter[str] = Counter()
         self._owned_by: Counter[str] = Counter()
+        self._turns = 0
 
     async def write(self, query: TrajectoryQuery, progress: Callable[[int, int], None]) -> None:
         """Write all that a query finds."""
@@ -135,19 +175,15 @@ class _Run:
             file = self._file_of(piece, owners)
             if piece.is_first:
                 file.writing.start(piece.trajectory)
-                file.counts.trajectories += 1
             for turn in piece.turns:
                 if turn.is_copied_context and not self._include_copied:
                     self._left_out[_COPIED] += 1
                     continue
                 file.writing.turn(turn)
-                file.counts.turns += 1
-                file.counts.messages += len(turn.messages)
-                file.counts.tool_calls += len(turn.tool_calls)
-                file.counts.questions += len(turn.questions)
-                file.counts.violations += len(turn.violations)
+                file.begun.add_turn(turn)
+                self._turns += 1
             if piece.is_last:
-                file.writing.end()
+                file.end()
 
     def _file_of(self, piece: Piece, owners: dict[UUID, Owner]) -> _File:
         if self._split is None:
@@ -155,8 +191,7 @@ class _Run:
         return self._files[self._split.part_of(str(owners[piece.trajectory.id]))]
 
     def _done(self) -> tuple[int, int]:
-        files = self._files.values()
-        return sum(file.out.size for file in files), sum(file.counts.turns for file in files)
+        return sum(file.out.size for file in self._files.values()), self._turns
 
     def close(self) -> None:
         """End the files."""
@@ -169,8 +204,7 @@ class _Run:
         counts, left_out = Counts(), Counter(self._left_out)
         for file in self._files.values():
             left_out.update(file.writing.left_out)
-            for name, number in file.counts.as_json().items():
-                setattr(counts, name, getattr(counts, name) + number)
+            counts.add(file.counts)
         told = dict(sorted((what, count) for what, count in left_out.items() if count))
         manifest = {
             "format": exporter.name,
@@ -201,6 +235,7 @@ class _Run:
             return None
         return {
             "by": self._split.by.value,
+            "owner": _OWNERS[self._split.by],
             "rule": "sha256 of the owner, its first 64 bits over 2^64, in the order of the parts",
             "parts": {part.name: str(part.share) for part in self._split.parts},
             "owners": dict(sorted(self._owned_by.items())),

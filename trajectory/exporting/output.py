@@ -10,12 +10,13 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO, Protocol, cast
+from typing import BinaryIO, NamedTuple, Protocol, cast
 
 from trajectory.errors import ConfigurationError, TrajectoryError
 
 _BUFFER_BYTES = 2**18
 _MANIFEST = ".manifest.json"
+_OF_DATABASE = ("", "-wal", "-shm", "-journal")
 _NAME_WITHOUT_ONE = "trajectories"
 
 
@@ -83,31 +84,45 @@ class Output(Protocol):
 class Stream:
     """An output that is open already, such as standard output. It has no parts.
 
-    `manifest` is a file for the manifest; without it there is none.
+    `manifest` is a file for the manifest; without it there is none. `spared` is a database that
+    it must not replace.
     """
 
-    def __init__(self, out: BinaryIO, *, manifest: Path | None = None, force: bool = False) -> None:
+    def __init__(
+        self,
+        out: BinaryIO,
+        *,
+        manifest: Path | None = None,
+        force: bool = False,
+        spared: Path | None = None,
+    ) -> None:
         self._out = out
         self._manifest = manifest
         self._force = force
+        self._spared = spared
+        self._waiting: _Waiting | None = None
 
     def check(self, parts: Parts) -> None:
         """Refuse parts, and a manifest that is there."""
         if list(parts) != [None]:
             raise ConfigurationError("a split needs files: name one, or a folder")
         if self._manifest is not None:
-            _check([self._manifest], force=self._force)
+            _check([self._manifest], force=self._force, spared=self._spared)
 
     @contextmanager
     def opened(self, parts: Parts) -> Iterator[dict[str | None, Counting]]:
         """Give the stream, which stays open."""
-        yield dict.fromkeys(parts, Counting(None, self._out))
+        with ExitStack() as stack:
+            if self._manifest is not None:
+                self._waiting = stack.enter_context(_waiting_file(self._manifest.parent))
+            yield dict.fromkeys(parts, Counting(None, self._out))
 
     def complete(self, manifest: bytes) -> None:
         """Write the manifest."""
         self._out.flush()
-        if self._manifest is not None:
-            _write_whole(self._manifest, manifest, force=self._force)
+        if self._manifest is not None and self._waiting is not None:
+            self._waiting.write(manifest)
+            _name({self._manifest: self._waiting}, force=self._force)
 
 
 class Target:
@@ -115,17 +130,24 @@ class Target:
 
     `path` is a file or an existing folder; `suffix` is that of the format. What is written waits
     under other names in the same folder, for nobody else to read, until all is whole. What is there
-    already is replaced with `force` alone.
+    already is replaced with `force` alone, and `spared` never: the database that is read.
     """
 
     def __init__(
-        self, path: Path, suffix: str, *, manifest: Path | None = None, force: bool = False
+        self,
+        path: Path,
+        suffix: str,
+        *,
+        manifest: Path | None = None,
+        force: bool = False,
+        spared: Path | None = None,
     ) -> None:
-        self.path = path / f"{_NAME_WITHOUT_ONE}{suffix}" if path.is_dir() else path
+        self.path = path / f"{_NAME_WITHOUT_ONE}{suffix}" if _is_folder(path) else path
         self.manifest = manifest or self.path.parent / f"{self.path.name}{_MANIFEST}"
         self._suffix = suffix
         self._force = force
-        self._waiting: dict[Path, Path] = {}
+        self._spared = spared
+        self._waiting: dict[Path, _Waiting] = {}
 
     def file_of(self, part: str | None) -> Path:
         """Name the file of a part: `train` of `chats.jsonl` is `chats.train.jsonl`."""
@@ -138,7 +160,8 @@ class Target:
 
     def check(self, parts: Parts) -> None:
         """Refuse what is there, and a folder that isn't."""
-        _check([*map(self.file_of, parts), self.manifest], force=self._force)
+        files = [*map(self.file_of, parts), self.manifest]
+        _check(files, force=self._force, spared=self._spared)
 
     @contextmanager
     def opened(self, parts: Parts) -> Iterator[dict[str | None, Counting]]:
@@ -147,27 +170,43 @@ class Target:
             opened = {}
             for part in parts:
                 path = self.file_of(part)
-                waiting, out = stack.enter_context(_waiting_file(path.parent))
-                self._waiting[path] = waiting
-                opened[part] = Counting(path.name, out)
+                self._waiting[path] = waiting = stack.enter_context(_waiting_file(path.parent))
+                opened[part] = Counting(path.name, waiting.out)
+            # A manifest that can't be written is told before anything is read. It gets its name
+            # last, so it never tells of other files.
+            waiting = stack.enter_context(_waiting_file(self.manifest.parent))
+            self._waiting[self.manifest] = waiting
             stack.callback(self._waiting.clear)
             yield opened
 
     def complete(self, manifest: bytes) -> None:
-        """Give the files their names; the manifest comes last, so it never tells of others."""
-        if self._force:
-            self.manifest.unlink(missing_ok=True)
-        for path, waiting in self._waiting.items():
-            _rename(waiting, path, force=self._force)
-        _write_whole(self.manifest, manifest, force=self._force)
+        """Give the files their names, all of them or, where nothing is replaced, none."""
+        self._waiting[self.manifest].write(manifest)
+        _name(self._waiting, force=self._force)
 
 
-def _check(paths: Iterable[Path], *, force: bool) -> None:
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError as error:
+        raise _cant_be_used(path, error) from None
+
+
+def _cant_be_used(path: Path, error: OSError) -> ConfigurationError:
+    return ConfigurationError(
+        f"{path} can't be written to: {error.strerror or error}; choose another name"
+    )
+
+
+def _check(paths: Iterable[Path], *, force: bool, spared: Path | None) -> None:
     seen = set()
+    kept = {f"{spared}{suffix}" for suffix in _OF_DATABASE} if spared is not None else set()
     for path in paths:
+        if os.path.realpath(path) in kept:
+            raise ConfigurationError(f"{path} is the database that is read; choose another name")
         if not path.name or path.name == "..":
             raise ConfigurationError(f"{path} is no name of a file; give one, or a folder")
-        if not path.parent.is_dir():
+        if not _is_folder(path.parent):
             raise ConfigurationError(f"there is no folder {path.parent} to write to; make it first")
         if path in seen:
             raise ConfigurationError(f"two of the files would be {path}; give the manifest another")
@@ -179,6 +218,8 @@ def _check(paths: Iterable[Path], *, force: bool) -> None:
                 mode = stat.S_IFLNK
             else:
                 continue
+        except OSError as error:
+            raise _cant_be_used(path, error) from None
         if not stat.S_ISREG(mode):
             raise ConfigurationError(f"{path} is there, and is no file that could be replaced")
         if not force:
@@ -191,15 +232,32 @@ def _is_there(path: Path) -> ConfigurationError:
     )
 
 
+class _Waiting(NamedTuple):
+    """A file that has no name of its own yet, and what writes to it."""
+
+    path: Path
+    out: BinaryIO
+
+    def write(self, content: bytes) -> None:
+        """Write all there is to be in it."""
+        self.out.write(content)
+        self.out.flush()
+
+    def sync(self) -> None:
+        """Wait until it is on the disk."""
+        self.out.flush()
+        os.fsync(self.out.fileno())
+
+
 @contextmanager
-def _waiting_file(folder: Path) -> Iterator[tuple[Path, BinaryIO]]:
+def _waiting_file(folder: Path) -> Iterator[_Waiting]:
     """Make a file that only we can read; it goes away, unless it was given another name."""
     number, name = tempfile.mkstemp(prefix=".trajectory-export-", suffix=".part", dir=folder)
     waiting = Path(name)
     try:
         with os.fdopen(number, "wb", _BUFFER_BYTES) as out:
             try:
-                yield waiting, out
+                yield _Waiting(waiting, out)
             except BaseException:
                 with suppress(OSError):  # of a full disk: closing would tell it once more
                     out.close()
@@ -208,13 +266,27 @@ def _waiting_file(folder: Path) -> Iterator[tuple[Path, BinaryIO]]:
         waiting.unlink(missing_ok=True)
 
 
+def _name(files: dict[Path, _Waiting], *, force: bool) -> None:
+    """Give files their names, once all are on the disk.
+
+    Raises `ConfigurationError` if one is taken. Where one can't be given, those that were given
+    before and replaced nothing are taken away again.
+    """
+    for waiting in files.values():
+        waiting.sync()
+    last = next(reversed(files))
+    if force and len(files) > 1:
+        last.unlink(missing_ok=True)
+    with ExitStack() as undo:
+        for path, waiting in files.items():
+            is_new = not force or not path.exists()
+            _rename(waiting.path, path, force=force)
+            if is_new:
+                undo.callback(path.unlink, missing_ok=True)
+        undo.pop_all()
+
+
 def _rename(waiting: Path, path: Path, *, force: bool) -> None:
-    """Give a file its name, once it is on the disk. Raises `ConfigurationError` if it is taken."""
-    number = os.open(waiting, os.O_RDONLY)
-    try:
-        os.fsync(number)
-    finally:
-        os.close(number)
     if force:
         waiting.replace(path)
         return
@@ -226,13 +298,6 @@ def _rename(waiting: Path, path: Path, *, force: bool) -> None:
         if path.exists():
             raise _is_there(path) from None
         waiting.replace(path)
-
-
-def _write_whole(path: Path, content: bytes, *, force: bool) -> None:
-    with _waiting_file(path.parent) as (waiting, out):
-        out.write(content)
-        out.flush()
-        _rename(waiting, path, force=force)
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from contextlib import aclosing
 from typing import NamedTuple
 from uuid import UUID
 
-from trajectory.models import Trajectory, Turn, turn_bytes
+from trajectory.models import Trajectory, Turn, turn_bytes, value_bytes
 from trajectory.query import TrajectoryQuery, TurnQuery
 from trajectory.store import TrajectoryStore
 
@@ -28,14 +28,16 @@ class Piece(NamedTuple):
 async def chunks(
     store: TrajectoryStore, query: TrajectoryQuery
 ) -> AsyncGenerator[list[Trajectory], None]:
-    """Read trajectories, some at a time."""
+    """Read trajectories, some at a time; fewer of large ones."""
     chunk: list[Trajectory] = []
+    size = 0
     async with aclosing(store.trajectories(query)) as found:
         async for trajectory in found:
             chunk.append(trajectory)
-            if len(chunk) >= _TRAJECTORIES_AT_ONCE:
+            size += value_bytes(trajectory)
+            if len(chunk) >= _TRAJECTORIES_AT_ONCE or size >= _BYTES_AT_ONCE:
                 yield chunk
-                chunk = []
+                chunk, size = [], 0
     if chunk:
         yield chunk
 

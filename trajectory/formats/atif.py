@@ -22,10 +22,12 @@ from trajectory.formats.atif_rules import VERSION
 from trajectory.formats.atif_write import document_of
 from trajectory.formats.base import Gathered, ImportedTrajectory, Problem
 from trajectory.formats.foreign import digest
-from trajectory.formats.jsonlines import BadLineError, parse_object
+from trajectory.formats.jsonlines import MAX_LINE_BYTES, BadLineError, parse_object
 from trajectory.formats.objects import read_objects
 from trajectory.ids import derived_id
 from trajectory.models import Trajectory, Turn
+
+TOO_LONG = f"trajectory of more than {MAX_LINE_BYTES // 2**20} MiB (export it as jsonl)"
 
 
 class Atif:
@@ -48,9 +50,11 @@ class Atif:
                 continue
             try:
                 document = parse_object(line)
-                key = _key(document)
+                digests: dict[int, str] = {}
+                key = _key(document, digests)
                 dated = as_of + timedelta(microseconds=number)
-                found = list(_read(document, line.number, dated, (key, str(seen[key] + 1))))
+                own = (key, str(seen[key] + 1))
+                found = list(_read(document, line.number, dated, own, digests=digests))
             except (BadLineError, InvalidTurnError) as error:
                 yield Problem(line.number, str(error))
                 if isinstance(error, BadLineError) and error.ends_reading:
@@ -62,13 +66,31 @@ class Atif:
                 yield from found
 
 
-def _key(document: Mapping[str, Any]) -> str:
+def _key(document: Mapping[str, Any], digests: dict[int, str]) -> str:
     """Condense what a document is called, or all that it says where it has no name.
 
-    `session_id` alone is no name: it may stand in all documents of a run.
+    `session_id` alone is no name: it may stand in all documents of a run. `digests` are those of
+    the documents that are known already, by the place of the value in memory.
     """
     name = document.get("trajectory_id")
-    return digest([document.get("session_id"), name] if isinstance(name, str) else document)
+    if isinstance(name, str):
+        return digest([document.get("session_id"), name])
+    return _content(document, digests)
+
+
+def _content(document: Mapping[str, Any], digests: dict[int, str]) -> str:
+    """Condense all that a document says, those in it once each, however deep they stand."""
+    known = digests.get(id(document))
+    if known is None:
+        children = document.get("subagent_trajectories")
+        told = document
+        if isinstance(children, list) and any(isinstance(child, dict) for child in children):
+            condensed = [
+                _content(child, digests) if isinstance(child, dict) else child for child in children
+            ]
+            told = {**document, "subagent_trajectories": condensed}
+        known = digests[id(document)] = digest(told)
+    return known
 
 
 def _read(
@@ -76,6 +98,8 @@ def _read(
     line: int,
     as_of: datetime,
     key: tuple[str, ...],
+    *,
+    digests: dict[int, str],
     parent: Trajectory | None = None,
 ) -> Iterator[ImportedTrajectory | Problem]:
     """Read a document, and those in it."""
@@ -94,19 +118,24 @@ def _read(
         try:
             if not isinstance(child, dict):
                 raise BadLineError("is not an object")  # noqa: TRY301 - told with its place
-            name = _key(child)
+            name = _key(child, digests)
             seen[name] += 1
             own = (*key, name, str(seen[name]))
-            yield from list(_read(child, line, as_of, own, trajectory))
+            yield from list(_read(child, line, as_of, own, digests=digests, parent=trajectory))
         except (BadLineError, InvalidTurnError) as error:
             yield Problem(line, f"{place} {error}")
 
 
 class AtifWriting(Gathered):
-    """A file while it is written. Nothing is left out."""
+    """A file while it is written. Left out is only what could not be read again: it is too long."""
 
-    def write(self, trajectory: Trajectory, turns: tuple[Turn, ...]) -> None:
+    def write(self, trajectory: Trajectory, turns: tuple[Turn, ...]) -> bool:
         """Write a document."""
         document = document_of(trajectory, turns)
         text = json.dumps(document, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-        self.out.write(text.encode() + b"\n")
+        line = text.encode()
+        if len(line) > MAX_LINE_BYTES:
+            self.left_out[TOO_LONG] += 1
+            return False
+        self.out.write(line + b"\n")
+        return True

@@ -6,8 +6,9 @@ turns, valid as they stand, or it is a `Problem`; an importer never raises for w
 holds, and no reason quotes it. *The same input, the same trajectories*: ids and times are derived
 from the source's own or from the content, its occurrence in the stream and `as_of`, so that
 importing twice changes nothing. *Nothing lost in silence*: what has no place in a trajectory is
-counted in `left_out`. An importer may have `suffixes`: what the names of its files end with, where
-that isn't `.jsonl` or `.json`; and it may be `Findable`.
+counted in `left_out`. An importer may have `suffixes`: what the names of its files end with, in a
+folder that is imported (else an exporter's `suffix`, or `.jsonl` and `.json`); and it may be
+`Findable`.
 
 **Exporters** turn trajectories into the bytes of one file. *Streaming*: turns come one by one, and
 a format that can't be written so holds one trajectory at a time. *The same trajectories, the same
@@ -50,6 +51,9 @@ class ImportedTrajectory:
     continues: bool = False
     """Only the turns are news: the trajectory was given before, or nothing is known of it but its
     id. So a format whose lines stand for themselves gives a long trajectory in parts."""
+    lines: tuple[int, ...] = ()
+    """The line of each turn, of a format whose lines stand for themselves: one that can't be
+    stored is told with its own line, and the others are stored."""
 
 
 @runtime_checkable
@@ -94,8 +98,8 @@ class Writing(Protocol):
         """Write a turn of it; they come in the order of their numbers."""
         ...
 
-    def end(self) -> None:
-        """End the trajectory: all its turns were given."""
+    def end(self) -> bool | None:
+        """End the trajectory: all its turns were given. False: nothing of it is in the file."""
         ...
 
     def close(self) -> None:
@@ -136,8 +140,8 @@ class Gathered:
         self._trajectory: Trajectory | None = None
         self._turns: list[Turn] = []
 
-    def write(self, trajectory: Trajectory, turns: tuple[Turn, ...]) -> None:
-        """Write a trajectory with all its turns to `self.out`."""
+    def write(self, trajectory: Trajectory, turns: tuple[Turn, ...]) -> bool | None:
+        """Write a trajectory with all its turns to `self.out`; give False for one left out."""
         raise NotImplementedError
 
     def start(self, trajectory: Trajectory) -> None:
@@ -148,13 +152,13 @@ class Gathered:
         """Keep a turn until the trajectory ends."""
         self._turns.append(turn)
 
-    def end(self) -> None:
+    def end(self) -> bool | None:
         """Write the trajectory."""
         assert self._trajectory is not None  # noqa: S101 - `start` comes first
         trajectory, turns = self._trajectory, tuple(self._turns)
         self._trajectory = None
         self._turns.clear()
-        self.write(trajectory, turns)
+        return self.write(trajectory, turns)
 
     def close(self) -> None:
         """End the file. Nothing is left to write."""

@@ -21,7 +21,6 @@ are added; a turn that was imported unfinished and has gone on is a conflict, an
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -34,13 +33,20 @@ from trajectory.formats.base import ImportedTrajectory, Problem
 from trajectory.formats.claude_code_lines import read_documents
 from trajectory.formats.claude_code_turns import Conversation
 from trajectory.formats.foreign import digest, instant, label, members, shown
+from trajectory.formats.homes import home_of
 from trajectory.formats.jsonlines import BadLineError, parse_object
 from trajectory.ids import derived_id
 from trajectory.models import Trajectory, TrajectoryStatus
 
 NAME = "claude-code"
 
+_SHOWN = 5
 _TAKEN = frozenset({"user", "assistant", "system"})
+_BESIDE = frozenset(
+    {"summary", "progress", "queue-operation", "file-history-snapshot", "attachment"}
+    | {"ai-title", "custom-title", "last-prompt", "permission-mode"}
+)
+"""Types of lines that may fill a file of their own: Claude Code keeps such beside its sessions."""
 _METADATA = {
     "cwd": "cwd",
     "gitBranch": "git_branch",
@@ -81,7 +87,7 @@ class ClaudeCode:
 
     def find(self) -> Iterator[Path]:
         """Find the sessions of this user: in `CLAUDE_CONFIG_DIR`, by default `~/.claude`."""
-        home = Path(os.environ.get("CLAUDE_CONFIG_DIR") or Path.home() / ".claude")
+        home = home_of("Claude Code", "CLAUDE_CONFIG_DIR", ".claude")
         yield from sorted((home / "projects").rglob("*.jsonl"))
 
 
@@ -121,6 +127,8 @@ class _File:
         self._chains: dict[str, str] = {}  # by uuid of a line of a sub-agent without a name
         self._titles: dict[str, dict[str, str]] = {}
         self._summaries: dict[str, str] = {}  # by uuid of the last line they are of
+        self._is_ours = False
+        self._early: dict[tuple[str, ...], list[str]] = {}  # uuids before the session's first line
 
     def take(self, number: int, line: Any) -> None:
         """Take a line of a file. Raises RecursionError for one that nests too deep."""
@@ -128,6 +136,9 @@ class _File:
             self._left_out["line that is not an object"] += 1
             return
         kind = line.get("type")
+        if not isinstance(kind, str) or kind not in _TAKEN:
+            self._pass(line)
+            self._is_ours |= isinstance(kind, str) and kind in _BESIDE
         if isinstance(kind, str) and kind in _TAKEN:
             session = self._session(number, line)
             session.conversation.take(line)
@@ -145,6 +156,19 @@ class _File:
             what = shown(kind) if about is None else f"{shown(kind)} of {shown(about)}"
             self._left_out[f"line of the type {what}" if kind else "line without a type"] += 1
 
+    def _pass(self, line: Mapping[str, Any]) -> None:
+        """Note where a line stands that is no part of a turn."""
+        uuid, name = label(line.get("uuid")), label(line.get("sessionId"))
+        key = self._latest if name is None else (name,)
+        if uuid is None or key is None:
+            return
+        if line.get("isSidechain") is True:
+            key = (*key, "agent", label(line.get("agentId")) or self._chain(line))
+        if key in self._sessions:
+            self._sessions[key].conversation.passed(uuid)
+        else:
+            self._early.setdefault(key, []).append(uuid)
+
     def _session(self, number: int, line: Mapping[str, Any]) -> _Session:
         name = label(line.get("sessionId"))
         if name is not None:
@@ -160,6 +184,8 @@ class _File:
             key = (*main, "agent", agent)
         if key not in self._sessions:
             conversation = Conversation(self._left_out, is_sidechain=agent is not None)
+            for uuid in self._early.pop(key, ()):
+                conversation.passed(uuid)
             session_name = main[0] if len(main) == 1 else None
             self._sessions[key] = _Session(key, number, session_name, conversation, agent)
         return self._sessions[key]
@@ -172,6 +198,9 @@ class _File:
 
     def trajectories(self, as_of: datetime) -> Iterator[ImportedTrajectory | Problem]:
         """Give what the file holds, session by session."""
+        if not self._sessions:
+            yield from self._nothing()
+            return
         for session in self._sessions.values():
             if found := session.conversation.held_of(self._summaries):
                 session.metadata["summary"] = self._summaries.pop(found[0])
@@ -185,6 +214,19 @@ class _File:
                 yield self._imported(session, as_of)
             except InvalidTurnError as error:
                 yield Problem(session.line, str(error))
+
+    def _nothing(self) -> Iterator[Problem]:
+        """Say that no session was found, where lines were read and none is of Claude Code."""
+        if self._is_ours:
+            return
+        held = (+self._left_out).most_common(_SHOWN + 1)
+        if not held:
+            return
+        told = ", ".join(f"{number} x {what}" for what, number in held[:_SHOWN])
+        more = ", and others" if len(held) > _SHOWN else ""
+        yield Problem(
+            1, f"has no line that a Claude Code session is made of; it holds: {told}{more}"
+        )
 
     def _imported(self, session: _Session, as_of: datetime) -> ImportedTrajectory:
         id_ = derived_id(NAME, *session.key)

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+from trajectory.formats.claude_code_exchanges import Call, Exchange, Said
 from trajectory.formats.claude_code_lines import (
     Kind,
     block_type,
     blocks_of,
-    content_of,
     is_text,
     kind_of,
     result_of,
@@ -21,134 +20,15 @@ from trajectory.formats.claude_code_lines import (
 )
 from trajectory.formats.foreign import (
     amount,
-    count,
     instant,
     label,
     members,
-    storable,
     written,
 )
-from trajectory.models import Message, Role, ToolCall, Turn
-from trajectory.values import INT64_MAX
+from trajectory.models import Role, Turn
 
 _CALLS = frozenset({"tool_use", "server_tool_use", "mcp_tool_use"})
 _NO_MODEL = "<synthetic>"
-_USAGE = {
-    "input_tokens": "input_tokens",
-    "output_tokens": "output_tokens",
-    "cache_creation_input_tokens": "cache_write_tokens",
-    "cache_read_input_tokens": "cache_read_tokens",
-}
-_READ = ("input_tokens", "cache_write_tokens", "cache_read_tokens")
-_LISTS = {Kind.COMMAND: "slash_commands", Kind.SHELL_LINE: "shell_lines"}
-
-
-@dataclass(slots=True, eq=False)
-class _Said:
-    """A message in the making."""
-
-    role: Role
-    at: datetime | None
-    blocks: list[Any] = field(default_factory=list)
-    call_id: str | None = None
-    reasoning: list[str] = field(default_factory=list)
-    model: str | None = None
-    stop_reason: str | None = None
-    usage: Any = None
-    is_error: bool = False
-    typed: tuple[Kind, str] | None = None
-    """A slash command or a shell line of the person's."""
-
-    def message(self) -> Message:
-        return Message(
-            role=self.role,
-            content=content_of(self.blocks),
-            call_id=self.call_id,
-            reasoning="\n\n".join(self.reasoning) or None,
-            model_name=self.model,
-            stop_reason=self.stop_reason,
-            usage=storable(self.usage),
-            created_at=self.at,
-        )
-
-
-@dataclass(slots=True, eq=False)
-class _Call:
-    """A tool call in the making."""
-
-    name: str
-    arguments: str | None
-    call_id: str | None
-    message_position: int
-    at: datetime | None
-    exchange: _Exchange
-    result: str | None = None
-    is_error: bool | None = None
-    latency_ms: float | None = None
-
-
-@dataclass(slots=True, eq=False)
-class _Exchange:
-    """A turn in the making."""
-
-    prompt: str = ""
-    at: datetime | None = None
-    messages: list[_Said] = field(default_factory=list)
-    calls: list[_Call] = field(default_factory=list)
-    stop_reason: str | None = None
-    latency_ms: float | None = None
-    metadata: dict[str, Any] = field(default_factory=dict)
-
-    def turn(self, id_: UUID, number: int, otherwise: datetime) -> Turn:
-        """Make the value, dated `otherwise` where it has no time. Raises `InvalidTurnError`."""
-        answers = [said for said in self.messages if said.role is Role.ASSISTANT]
-        texts = [said_text for said in answers if (said_text := text_of(said.blocks))]
-        models = [said.model for said in answers if said.model]
-        for said in self.messages:
-            if said.typed is not None:
-                kind, typed = said.typed
-                self.metadata.setdefault(_LISTS[kind], []).append(typed)
-        failed = bool(answers) and answers[-1].is_error
-        return Turn(
-            trajectory_id=id_,
-            turn_number=number,
-            prompt=self.prompt,
-            response=texts[-1] if texts else "",
-            created_at=self.at or otherwise,
-            latency_ms=self.latency_ms,
-            model_name=models[-1] if models else None,
-            stop_reason=self.stop_reason,
-            error=(text_of(answers[-1].blocks) or "unknown") if failed else None,
-            metadata=self.metadata,
-            messages=tuple(said.message() for said in self.messages),
-            tool_calls=tuple(
-                ToolCall(
-                    tool_name=call.name,
-                    arguments=call.arguments,
-                    result=call.result,
-                    call_id=call.call_id,
-                    message_position=call.message_position,
-                    is_error=call.is_error,
-                    latency_ms=call.latency_ms,
-                    started_at=call.at,
-                )
-                for call in self.calls
-            ),
-            **_tokens(answers),
-        )
-
-
-def _tokens(answers: list[_Said]) -> dict[str, int]:
-    """Add up what the answers took. What was read includes what the cache held, as everywhere."""
-    total: Counter[str] = Counter()
-    for said in answers:
-        for theirs, ours in _USAGE.items():
-            if (figure := count(members(said.usage).get(theirs))) is not None:
-                total[ours] += figure
-    if not total:
-        return {}
-    total["input_tokens"] = sum(total[name] for name in _READ)
-    return {name: min(figure, INT64_MAX) for name, figure in total.items()}
 
 
 class Conversation:
@@ -157,18 +37,23 @@ class Conversation:
     def __init__(self, left_out: Counter[str], *, is_sidechain: bool = False) -> None:
         self._left_out = left_out
         self._is_sidechain = is_sidechain
-        self._exchanges: list[_Exchange] = []
+        self._exchanges: list[Exchange] = []
         self._has_preamble = False
-        self._held: list[_Said] = []  # what stands before the first turn
-        self._answers: dict[str, tuple[_Exchange, int]] = {}  # by message id: where it stands
-        self._calls: dict[str, list[_Call]] = {}
+        self._held: list[Said] = []  # what stands before the first turn
+        self._answers: dict[str, tuple[Exchange, int]] = {}  # by message id: where it stands
+        self._waiting: dict[str, deque[Call]] = {}  # by id: the calls without a result
         self._places: dict[str, int] = {}  # by uuid: in which exchange a line stands
-        self._sub_agents: list[tuple[_Exchange, str, str]] = []
+        self._passed: dict[str, int] = {}  # the same, of lines that are no part of a turn
+        self._sub_agents: list[tuple[Exchange, str, str]] = []
 
     def held_of(self, uuids: Collection[str]) -> list[str]:
         """Give those of the uuids whose lines were taken here, in the order of the shorter side."""
         fewer, more = sorted((uuids, self._places), key=len)
         return [uuid for uuid in fewer if uuid in more]
+
+    def passed(self, uuid: str) -> None:
+        """Note where a line stands that is no part of a turn: a prompt may go on from it."""
+        self._passed.setdefault(uuid, len(self._exchanges) - 1)
 
     def take(self, line: Mapping[str, Any]) -> None:
         """Take a line of the type user, assistant or system."""
@@ -182,6 +67,8 @@ class Conversation:
             self._take_system(line)
         elif blocks is None:
             self._left_out[f"{kind} line without content"] += 1
+            if uuid is not None:
+                self.passed(uuid)
             return
         elif kind == "user":
             self._take_user(line, blocks)
@@ -207,11 +94,11 @@ class Conversation:
         rest = [block for block in blocks if block_type(block) != "tool_result"]
         if results:
             if rest:
-                self._add(_Said(Role.USER, at, rest))
+                self._add(Said(Role.USER, at, rest))
             return
         is_made = line.get("isMeta") is True or line.get("isCompactSummary") is True
         kind, typed = kind_of(rest, is_sidechain=self._is_sidechain, is_made=is_made)
-        said = _Said(Role.USER, at, rest)
+        said = Said(Role.USER, at, rest)
         if kind is Kind.PROMPT:
             self._begin(line, said)
             return
@@ -224,14 +111,19 @@ class Conversation:
         else:
             self._held.append(said)
 
-    def _begin(self, line: Mapping[str, Any], said: _Said) -> None:
+    def _begin(self, line: Mapping[str, Any], said: Said) -> None:
         metadata = {}
         for theirs, ours in (("uuid", "uuid"), ("parentUuid", "parent_uuid")):
             if (name := label(line.get(theirs))) is not None:
                 metadata[ours] = name
         last = len(self._exchanges) - 1
-        place = self._places.get(metadata.get("parent_uuid", ""), last)
-        exchange = _Exchange(
+        parent = label(line.get("parentUuid")) or label(line.get("logicalParentUuid"))
+        if parent is None:
+            is_root = "parentUuid" in line and line["parentUuid"] is None
+            place = -1 if is_root else last
+        else:
+            place = self._places.get(parent, self._passed.get(parent, last))
+        exchange = Exchange(
             text_of(said.blocks), said.at, [*self._held, said], metadata=dict(metadata)
         )
         if place != last:  # the person went back, and on from there
@@ -239,16 +131,16 @@ class Conversation:
         self._exchanges.append(exchange)
         self._held = []
 
-    def _running(self) -> _Exchange:
+    def _running(self) -> Exchange:
         """Give the turn in which the model acts: turn 0 where nobody has asked anything yet."""
         if not self._exchanges:
             self._has_preamble = True
             at = self._held[0].at if self._held else None
-            self._exchanges.append(_Exchange(at=at, messages=self._held))
+            self._exchanges.append(Exchange(at=at, messages=self._held))
             self._held = []
         return self._exchanges[-1]
 
-    def _add(self, said: _Said) -> None:
+    def _add(self, said: Said) -> None:
         exchange = self._running()
         exchange.at = exchange.at or said.at
         exchange.messages.append(said)
@@ -261,7 +153,7 @@ class Conversation:
         if exchange is None:
             exchange = self._running()
             position = len(exchange.messages)
-            self._add(_Said(Role.ASSISTANT, at))
+            self._add(Said(Role.ASSISTANT, at))
             if name is not None:
                 self._answers[name] = exchange, position
         said = exchange.messages[position]
@@ -277,7 +169,7 @@ class Conversation:
         said.is_error = line.get("isApiErrorMessage") is True
 
     def _take_block(
-        self, block: Any, said: _Said, exchange: _Exchange, position: int, at: datetime | None
+        self, block: Any, said: Said, exchange: Exchange, position: int, at: datetime | None
     ) -> None:
         kind = block_type(block)
         if kind == "thinking" and isinstance(block.get("thinking"), str):
@@ -288,7 +180,7 @@ class Conversation:
         elif kind == "redacted_thinking":
             self._left_out["thought that can't be read"] += 1
         elif kind in _CALLS:
-            call = _Call(
+            call = Call(
                 name=label(block.get("name")) or "unknown",
                 arguments=written(block.get("input")),
                 call_id=label(block.get("id")),
@@ -298,9 +190,11 @@ class Conversation:
             )
             exchange.calls.append(call)
             if call.call_id is not None:
-                self._calls.setdefault(call.call_id, []).append(call)
+                self._waiting.setdefault(call.call_id, deque()).append(call)
         elif not is_text(block) or block["text"]:
             said.blocks.append(block)
+            if kind.endswith("_tool_result"):  # of a tool that ran where the model runs
+                self._give_result(block)
 
     def _answer(
         self, block: Mapping[str, Any], at: datetime | None, line: Mapping[str, Any]
@@ -310,22 +204,31 @@ class Conversation:
         blocks = blocks_of(content)
         if blocks is None and content is not None:
             blocks = [{"type": "text", "text": written(content) or ""}]
-        self._add(_Said(Role.TOOL, at, blocks or [], call_id))
+        self._add(Said(Role.TOOL, at, blocks or [], call_id))
         structured = members(line.get("toolUseResult"))
         if structured:
             self._left_out["structured form of a tool result"] += 1
-        waiting = [call for call in self._calls.get(call_id or "", ()) if call.result is None]
-        if not waiting:
+        call = self._give_result(block)
+        if call is None:
             self._left_out["tool result without its call (kept as a message)"] += 1
             return
-        call = waiting[0]
-        call.result = result_of(content)
-        if isinstance(block.get("is_error"), bool):
-            call.is_error = block["is_error"]
         duration = structured.get("durationMs", structured.get("totalDurationMs"))
         call.latency_ms = amount(duration)
         if call_id is not None and (agent := label(structured.get("agentId"))) is not None:
             self._sub_agents.append((call.exchange, call_id, agent))
+
+    def _give_result(self, block: Mapping[str, Any]) -> Call | None:
+        """Give a result to the first call with its id that waits for one, if there is one."""
+        waiting = self._waiting.get(label(block.get("tool_use_id")) or "")
+        if not waiting:
+            return None
+        call, content = waiting.popleft(), block.get("content")
+        call.result = result_of(content)
+        if isinstance(block.get("is_error"), bool):
+            call.is_error = block["is_error"]
+        elif block_type(content).endswith("_tool_result_error"):
+            call.is_error = True
+        return call
 
     def name_sub_agents(self, named: Callable[[str], str]) -> None:
         """Note in the turns which sub-agents their tool calls started, as `named` calls them."""

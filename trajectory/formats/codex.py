@@ -16,7 +16,6 @@ A line that can't be read is a `Problem`, and the session is made of the others.
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from datetime import datetime
@@ -28,6 +27,7 @@ from trajectory.formats.base import ImportedTrajectory, Problem
 from trajectory.formats.codex_lines import Kind, Step, step_of
 from trajectory.formats.codex_turns import Conversation
 from trajectory.formats.foreign import digest, instant, label, members, storable, text
+from trajectory.formats.homes import home_of
 from trajectory.formats.jsonlines import BadLineError, parse_object, read_lines
 from trajectory.ids import derived_id
 from trajectory.models import Trajectory, TrajectoryStatus
@@ -77,7 +77,7 @@ class Codex:
 
     def find(self) -> Iterator[Path]:
         """Find the rollouts of this user: in `CODEX_HOME`, by default `~/.codex`."""
-        home = Path(os.environ.get("CODEX_HOME") or Path.home() / ".codex")
+        home = home_of("Codex", "CODEX_HOME", ".codex")
         for folder in ("sessions", "archived_sessions"):
             yield from sorted((home / folder).rglob("rollout-*.jsonl"))
 

@@ -88,9 +88,10 @@ class CsvWriting:
         )
         self._rows += 1
 
-    def end(self) -> None:
-        """End a trajectory."""
+    def end(self) -> bool:
+        """End a trajectory; one without turns has no row."""
         self.left_out[NO_ROW] += not self._rows
+        return self._rows > 0
 
     def close(self) -> None:
         """Nothing ends the file but its end."""

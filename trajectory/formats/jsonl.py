@@ -32,6 +32,10 @@ from trajectory.models import (
 NAME = "jsonl"
 VERSION = "1"
 
+MAX_TURN_LINE_BYTES = 128 * 2**20
+"""A longer line is refused. A turn of `max_turn_bytes`, 16 MiB by default, takes six times as much
+where all its characters must be escaped, and what stands around its values comes on top."""
+
 TURNS_AT_ONCE = 1000
 """So many turns of a trajectory are given together at most; the next ones continue it."""
 
@@ -71,7 +75,7 @@ class JsonLines:
     def read(self, stream: BinaryIO, *, as_of: datetime) -> Iterator[ImportedTrajectory | Problem]:
         """Read a stream to its end, a thousand turns at a time."""
         reading = _Reading(as_of)
-        for line in read_lines(stream):
+        for line in read_lines(stream, MAX_TURN_LINE_BYTES):
             try:
                 yield from reading.take(line)
             except (BadLineError, InvalidTurnError) as error:
@@ -118,13 +122,14 @@ class _Reading:
         self._trajectory: Trajectory | None = None
         self._continues = False
         self._turns: list[Turn] = []
+        self._lines: list[int] = []
         self._bytes = 0
         self._has_large = False
         self._left_out: Counter[str] = Counter()
 
     def take(self, line: Line) -> Iterator[ImportedTrajectory]:
         """Read a line; give what it ends. Raises `BadLineError` and `InvalidTurnError`."""
-        document = parse_object(line)
+        document = parse_object(line, MAX_TURN_LINE_BYTES)
         left_out: Counter[str] = Counter()
         if isinstance(document.get("trajectory"), dict):
             fields = _known(document.pop("trajectory"), Trajectory, "trajectory key", left_out)
@@ -148,6 +153,7 @@ class _Reading:
             if self._continues and not self._turns:
                 self._line = line.number
             self._turns.append(turn)
+            self._lines.append(line.number)
             self._has_large = size > _LARGE_BYTES
         self._bytes += len(line.text or b"")
         self._left_out += left_out
@@ -184,13 +190,14 @@ class _Reading:
         """Give what was gathered, if anything; what follows of the same trajectory continues it."""
         if self._trajectory is None or (self._continues and not self._turns):
             return
-        turns, left_out = tuple(self._turns), dict(self._left_out)
+        turns, left_out, lines = tuple(self._turns), dict(self._left_out), tuple(self._lines)
         self._turns.clear()
+        self._lines.clear()
         self._left_out.clear()
         self._bytes = 0
         self._has_large = False
         yield ImportedTrajectory(
-            self._line, self._trajectory, turns, left_out, continues=self._continues
+            self._line, self._trajectory, turns, left_out, self._continues, lines
         )
         self._continues = True
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import codecs
 import json
 from collections.abc import Iterator
+from math import isfinite
 from typing import Any, BinaryIO, NamedTuple, NoReturn
 
 MAX_LINE_BYTES = 64 * 2**20
@@ -100,14 +101,15 @@ def read_lines(stream: BinaryIO, max_bytes: int = MAX_LINE_BYTES) -> Iterator[Li
     yield from splitter.end()
 
 
-def parse_object(line: Line) -> dict[str, Any]:
+def parse_object(line: Line, max_bytes: int = MAX_LINE_BYTES) -> dict[str, Any]:
     """Parse a line that must be one JSON object. Raises `BadLineError`.
 
     Refused as well: names that stand twice in one object (readers disagree about which counts),
-    NaN and infinity, and nesting too deep to parse.
+    NaN and infinity, also as a number that is too large (1e999), and nesting too deep to parse.
+    `max_bytes` is what the line was read with.
     """
     if line.text is None:
-        raise BadLineError(f"is longer than {MAX_LINE_BYTES // 2**20} MiB")
+        raise BadLineError(f"is longer than {max_bytes // 2**20} MiB")
     if line.number == 1:
         for mark, name in _OTHER_ENCODINGS:
             if line.text.startswith(mark):
@@ -146,4 +148,13 @@ def _no_constant(_name: str) -> NoReturn:
     raise BadLineError("holds NaN or infinity, which JSON doesn't have")
 
 
-_DECODER = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_no_constant)
+def _finite(digits: str) -> float:
+    number = float(digits)
+    if not isfinite(number):  # written again it would be `Infinity`, which is no JSON
+        raise BadLineError("holds a number that is too large")
+    return number
+
+
+_DECODER = json.JSONDecoder(
+    object_pairs_hook=_unique, parse_constant=_no_constant, parse_float=_finite
+)

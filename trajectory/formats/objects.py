@@ -17,6 +17,7 @@ from trajectory.formats.jsonlines import CHUNK_BYTES, MAX_LINE_BYTES, Line, Line
 
 _BLANK = b" \t\r\n"
 _MARKS = re.compile(rb'[\\"{}\[\],\n]')
+_FIRST = re.compile(rb"[^ \t\r\n]")
 _OPENING = (b"{", b"[")
 _CLOSING = (b"}", b"]")
 
@@ -24,14 +25,9 @@ _CLOSING = (b"}", b"]")
 def read_objects(stream: BinaryIO, max_bytes: int = MAX_LINE_BYTES) -> Iterator[Line | Problem]:
     """Read a stream to its end. A `Line` is an object's text, for `parse_object`, or too long."""
     chunks = iter(lambda: stream.read(CHUNK_BYTES), b"")
-    begin = b""
-    for chunk in chunks:
-        begin += chunk
-        if len(begin) >= CHUNK_BYTES or _is_enough(begin):
-            break
-    begin = begin.removeprefix(codecs.BOM_UTF8)
+    begin = _begin(chunks, max_bytes).removeprefix(codecs.BOM_UTF8)
     chunks = chain([begin], chunks)
-    if begin.lstrip(_BLANK).startswith(b"[") or _is_document(begin):
+    if begin.lstrip(_BLANK).startswith(b"[") or _is_document(begin, max_bytes):
         yield from _from_document(chunks, max_bytes)
         return
     lines = LineSplitter(max_bytes)
@@ -40,22 +36,67 @@ def read_objects(stream: BinaryIO, max_bytes: int = MAX_LINE_BYTES) -> Iterator[
     yield from lines.end()
 
 
-def _is_enough(begin: bytes) -> bool:
-    """Say whether the form can be told: of an object, its second line has begun."""
-    begin = begin.removeprefix(codecs.BOM_UTF8).lstrip(_BLANK)
-    if not begin or codecs.BOM_UTF8.startswith(begin):
-        return False
-    first, end, rest = begin.partition(b"\n")
-    return not first.startswith(b"{") or bool(end and rest.lstrip(_BLANK))
+def _begin(chunks: Iterator[bytes], max_bytes: int) -> bytes:
+    """Read until the form can be told: of an object, until its second line has begun."""
+    begin = bytearray()
+    start = end = -1  # of the first line that isn't blank
+    for chunk in chunks:
+        searched = len(begin)
+        begin += chunk
+        if start < 0:
+            first = _FIRST.search(begin, len(codecs.BOM_UTF8) * begin.startswith(codecs.BOM_UTF8))
+            if first is None or codecs.BOM_UTF8.startswith(begin):
+                if len(begin) < CHUNK_BYTES:
+                    continue
+                break
+            start = searched = first.start()
+        if begin[start : start + 1] != b"{":
+            break
+        if end < 0:
+            end = searched = begin.find(b"\n", searched)
+        if end < 0:
+            if len(begin) - start > max_bytes:
+                break
+        elif _FIRST.search(begin, searched) or len(begin) - end >= CHUNK_BYTES:
+            break
+    return bytes(begin)
 
 
-def _is_document(begin: bytes) -> bool:
-    """Say whether an object goes on after its first line, and not with another object's line."""
+def _is_document(begin: bytes, max_bytes: int) -> bool:
+    """Say whether an object goes on after its first line: what it left open, the next continues.
+
+    A line that was cut off, with another object's line behind it, is none.
+    """
     first, _, rest = begin.lstrip(_BLANK).partition(b"\n")
-    if not first.startswith(b"{") or rest.lstrip(_BLANK)[:1] in (b"", b"{"):
+    following = rest.lstrip(_BLANK)[:1]
+    if not first.startswith(b"{") or not following or len(first) > max_bytes:
         return False
-    splitter = _Splitter(0, len(first))
-    return not list(splitter.feed(first))
+    opened = _left_open(first)
+    if following != b"{" or not opened:
+        return bool(opened)
+    last = first.rstrip(_BLANK)[-1:]
+    return (opened == b"[" and last in (b"[", b",")) or (opened == b"{" and last == b":")
+
+
+def _left_open(first: bytes) -> bytes:
+    """Give the innermost bracket or quote that a line leaves open; nothing if its value ends."""
+    opened = bytearray()
+    in_text, skip = False, 0
+    for found in _MARKS.finditer(first):
+        mark = found[0]
+        if found.start() < skip:
+            continue
+        if mark == b'"':
+            in_text = not in_text
+        elif in_text:
+            skip = found.end() + 1 if mark == b"\\" else 0
+        elif mark in _OPENING:
+            opened += mark
+        elif mark in _CLOSING:
+            opened.pop()
+            if not opened:
+                return b""
+    return b'"' if in_text else bytes(opened[-1:])
 
 
 def _from_document(chunks: Iterator[bytes], max_bytes: int) -> Iterator[Line | Problem]:

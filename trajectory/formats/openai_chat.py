@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -23,6 +23,7 @@ from typing import Any, BinaryIO
 
 from trajectory.errors import InvalidTurnError
 from trajectory.formats.base import ImportedTrajectory, Problem
+from trajectory.formats.foreign import shown
 from trajectory.formats.jsonlines import BadLineError, parse_object, read_lines
 from trajectory.ids import derived_id
 from trajectory.models import Message, Role, ToolCall, Trajectory, TrajectoryStatus, Turn
@@ -116,6 +117,7 @@ class _Conversation:
         self._exchanges: list[_Exchange] = []
         self._has_preamble = False
         self._left_out: Counter[str] = Counter()
+        self._waiting: dict[tuple[str, str], list[deque[_Call]]] = {}
         kept = {
             key
             for key, kind in (("model", str), ("metadata", dict))
@@ -143,7 +145,7 @@ class _Conversation:
         role = message.get("role")
         known = _ROLES.get(role) if isinstance(role, str) else None
         if known is None:
-            self._left_out[f"message of unknown role {_shown(role)}"] += 1
+            self._left_out[f"message of unknown role {shown(role)}"] += 1
             return
         self._note_keys("message ", message, _ROLE_KEYS.get(known, _MESSAGE_KEYS))
         content = message.get("content")
@@ -179,7 +181,7 @@ class _Conversation:
         )
 
     def _call(self, place: str, message: Mapping[str, Any], exchange: _Exchange) -> None:
-        position = len(exchange.messages)
+        position, begin = len(exchange.messages), len(exchange.calls)
         calls = message.get("tool_calls") or []
         if not isinstance(calls, list):
             raise BadLineError(f"{place}.tool_calls is not a list")
@@ -193,27 +195,33 @@ class _Conversation:
         if message.get("function_call") is not None:
             where = f"{place}.function_call"
             exchange.calls.append(_made_call(where, message["function_call"], None, position))
+        own: dict[tuple[str, str], deque[_Call]] = {}
+        for made in exchange.calls[begin:]:
+            own.setdefault(("name", made.tool_name), deque()).append(made)
+            if made.call_id is not None:
+                own.setdefault(("id", made.call_id), deque()).append(made)
+        for key, calls_of_key in own.items():
+            self._waiting.setdefault(key, []).append(calls_of_key)
 
     def _answer(self, message: Mapping[str, Any], result: str) -> None:
         """Give a result to the call it answers, which may stand in an earlier turn."""
-        call_id, name = message.get("tool_call_id"), message.get("name")
-        for exchange in reversed(self._exchanges):
-            waiting = [
-                call
-                for call in exchange.calls
-                if call.result is None
-                and (call.call_id == call_id if call_id is not None else call.tool_name == name)
-            ]
-            if waiting:
-                newest = max(call.message_position for call in waiting)
-                next(call for call in waiting if call.message_position == newest).result = result
+        kind, key = "id", message.get("tool_call_id")
+        if key is None:
+            kind, key = "name", message.get("name")
+        waiting = self._waiting.get((kind, key), []) if isinstance(key, str) else []
+        while waiting:  # the newest message first, and of its calls the first
+            call = waiting[-1].popleft()
+            if not waiting[-1]:
+                waiting.pop()
+            if call.result is None:  # else it was answered by its other key
+                call.result = result
                 return
         self._left_out["tool result without its call (kept as a message)"] += 1
 
     def _note_keys(self, what: str, document: Mapping[str, Any], known: frozenset[str]) -> None:
         for key in document.keys() - known:
             if document[key] not in (None, [], {}):  # exporters write out empty members
-                self._left_out[f"{what}key {_shown(key)}"] += 1
+                self._left_out[f"{what}key {shown(key)}"] += 1
 
     def imported(
         self, line: int, *, occurrence: int, digest: bytes, created_at: datetime
@@ -294,11 +302,3 @@ def _call_id(message: Mapping[str, Any]) -> str | None:
 def _reasoning(message: Mapping[str, Any]) -> str | None:
     reasoning = message.get("reasoning_content", message.get("reasoning"))
     return reasoning if isinstance(reasoning, str) else None
-
-
-def _shown(name: object) -> str:
-    """Name a key or role from outside: short, and with nothing a terminal would act on."""
-    if not isinstance(name, str):
-        return f"({type(name).__name__})"
-    shown = ascii(name)
-    return shown if len(shown) <= 42 else f"{shown[:40]}...'"

@@ -48,7 +48,7 @@ class OpenAIChatExport:
 class OpenAIChatWriting(Gathered):
     """A file while it is written; what is held is one trajectory."""
 
-    def write(self, trajectory: Trajectory, turns: tuple[Turn, ...]) -> None:
+    def write(self, trajectory: Trajectory, turns: tuple[Turn, ...]) -> bool:
         """Write a line."""
         left_out: Counter[str] = Counter()
         count_fields(trajectory, "trajectory", left_out)
@@ -56,7 +56,7 @@ class OpenAIChatWriting(Gathered):
         messages = [message for said in told if (message := _message(said, left_out))]
         if not any(message["role"] == Role.ASSISTANT for message in messages):
             self.left_out[NO_ANSWER] += 1
-            return
+            return False
         if trajectory.system_prompt:
             messages.insert(0, {"role": Role.SYSTEM, "content": trajectory.system_prompt})
         document: dict[str, Any] = {"messages": messages}
@@ -64,6 +64,7 @@ class OpenAIChatWriting(Gathered):
             document["tools"] = tools
         self.left_out += left_out
         self.out.write(json.dumps(document, ensure_ascii=False).encode() + b"\n")
+        return True
 
 
 def _message(said: Said, left_out: Counter[str]) -> dict[str, Any] | None:

@@ -100,9 +100,10 @@ class ParquetWriting:
         if len(self._rows) >= _ROWS_IN_GROUP or self._bytes >= _BYTES_IN_GROUP:
             self._write_group()
 
-    def end(self) -> None:
-        """End a trajectory."""
+    def end(self) -> bool:
+        """End a trajectory; one without turns has no row."""
         self.left_out[NO_ROW] += not self._has_row
+        return self._has_row
 
     def close(self) -> None:
         """Write what is left, and the end of the file."""

@@ -29,7 +29,7 @@ class ShareGPTFile(Gathered):
         self._is_empty = True
         out.write(b"[")
 
-    def write(self, trajectory: Trajectory, turns: tuple[Turn, ...]) -> None:
+    def write(self, trajectory: Trajectory, turns: tuple[Turn, ...]) -> bool:
         """Write a conversation."""
         count_fields(trajectory, "trajectory", self.left_out, _TOLD)
         conversations = [
@@ -39,7 +39,7 @@ class ShareGPTFile(Gathered):
         ]
         if not conversations:
             self.left_out["trajectory without messages"] += 1
-            return
+            return False
         document = {"id": str(trajectory.id), "conversations": conversations}
         if trajectory.system_prompt is not None:
             document["system"] = trajectory.system_prompt
@@ -47,6 +47,7 @@ class ShareGPTFile(Gathered):
             document["tools"] = tools if isinstance(tools, str) else _json(tools)
         self.out.write((b"\n" if self._is_empty else b",\n") + _json(document).encode())
         self._is_empty = False
+        return True
 
     def close(self) -> None:
         """End the list."""
@@ -59,14 +60,18 @@ class ShareGPTFile(Gathered):
                 self.left_out["instructions in a turn"] += 1
             elif said.role is not Role.TOOL and (value := text_of(said.content, self.left_out)):
                 yield ("human" if said.role is Role.USER else "gpt"), value
+            results: dict[int, list[Said]] = {}
+            for result in exchange[at + 1 : at + 1 + len(said.uses)]:
+                if result.answers is not None:
+                    results.setdefault(result.answers.place, []).append(result)
             for use in said.uses:
                 arguments = _as_json(use.arguments)
                 yield (
                     "function_call",
                     f'{{"name": {_json(use.tool_name)}, "arguments": {arguments}}}',
                 )
-                for result in exchange[at + 1 : at + 1 + len(said.uses)]:
-                    if result.answers == use:
+                for result in results.get(use.place, ()):
+                    if result.answers is use:
                         yield "observation", text_of(result.content, self.left_out)
 
 

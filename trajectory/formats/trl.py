@@ -69,21 +69,24 @@ class TRLPromptCompletion:
 class MessagesWriting(Gathered):
     """A file while it is written; what is held is one trajectory."""
 
-    def write(self, trajectory: Trajectory, turns: tuple[Turn, ...]) -> None:
+    def write(self, trajectory: Trajectory, turns: tuple[Turn, ...]) -> bool:
         """Write the rows of a trajectory."""
         left_out: Counter[str] = Counter()
         chats = [_chat(said, left_out) for said in exchanges(turns, left_out, told=_REASONING)]
         if not any(_first_answer(chat) is not None for chat in chats):
             self.left_out[NO_ANSWER] += 1
-            return
+            return False
         count_fields(trajectory, "trajectory", left_out)
         system = trajectory.system_prompt
         chats.insert(0, [{"role": Role.SYSTEM, "content": system}] if system else [])
         tools = functions(trajectory, left_out)
         last = {"tools": None if tools is None else _json(tools)}
+        is_empty = True
         for row in self._rows(chats, left_out):
             self.out.write(_json({**row, **last}).encode() + b"\n")
+            is_empty = False
         self.left_out += left_out
+        return not is_empty
 
     def _rows(self, chats: list[Chat], _left_out: Counter[str]) -> Iterator[dict[str, Any]]:
         yield {"messages": [message for chat in chats for message in chat]}

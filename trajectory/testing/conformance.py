@@ -12,6 +12,7 @@ from trajectory.testing.counting import CountingConformance
 from trajectory.testing.crossing import CrossingConformance
 from trajectory.testing.filtering import FilteringConformance
 from trajectory.testing.merging import MergingConformance
+from trajectory.testing.pruning import PruningConformance
 from trajectory.testing.reading import ReadingConformance
 from trajectory.testing.writing import WritingConformance
 
@@ -24,6 +25,7 @@ class BackendConformance(
     FilteringConformance,
     CrossingConformance,
     CountingConformance,
+    PruningConformance,
 ):
     """What the contract in `trajectory.backend` promises, as tests.
 

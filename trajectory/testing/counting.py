@@ -17,7 +17,7 @@ _PREFERENCES = ("concise", "ä", '"', "")
 _TOKENS: tuple[dict[str, int], ...] = (
     *({}, {"token_count": 7}, {"input_tokens": 5}, {"output_tokens": 3}),
     *({"input_tokens": 2, "output_tokens": 1}, {"token_count": 0, "input_tokens": 9}),
-    {"token_count": 2**62},
+    *({"token_count": 2**62}, {"input_tokens": 2**63 - 1, "output_tokens": 2**63 - 1}),
 )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from itertools import cycle, product
 from typing import Any
 from uuid import UUID
@@ -14,13 +15,16 @@ from trajectory.testing.filtering import some_turns, trajectory_filters, turn_fi
 from trajectory.testing.samples import NOON, Suite, trajectories_of, turns_of
 
 _PAGES: tuple[dict[str, Any], ...] = ({}, {"limit": 3}, {"descending": True, "limit": 2})
-_OUTER: tuple[dict[str, Any], ...] = (
-    *({}, {"metadata": {"k": 1}}),
-    {"since": NOON, "ids": [UUID(int=n) for n in range(1, 9)]},
-)
+_SOME = [UUID(int=n) for n in range(1, 9)]
+_OUTER: tuple[dict[str, Any], ...] = ({}, {"metadata": {"k": 1}}, {"since": NOON, "ids": _SOME})
 _AROUND = [{**outer, **page} for outer, page in product(_OUTER, _PAGES)]
 """What the query around a filter says, in turn: all with all would take minutes, and every third
 filter is one of each kind."""
+_EARLY, _LATE = NOON + timedelta(seconds=2), NOON + timedelta(seconds=4)
+_TIMES: tuple[dict[str, Any], ...] = (
+    *({"since": _LATE}, {"until": _EARLY}, {"since": _EARLY, "until": _LATE}),
+)
+"""Each leaves some in and some out, whatever the query around says."""
 
 
 def _starts() -> list[Trajectory]:
@@ -30,7 +34,7 @@ def _starts() -> list[Trajectory]:
     return [
         Trajectory(
             id=UUID(int=n),
-            created_at=NOON,
+            created_at=NOON + timedelta(seconds=n % 7),
             spec_id=("a", "A", "%", None)[n % 4],
             agent_name=("a", "ä")[n // 4 % 2],
             user_id=(None, "'; DROP TABLE trajectories; --")[n % 2],
@@ -41,19 +45,31 @@ def _starts() -> list[Trajectory]:
     ]
 
 
+def _turns() -> list[Turn]:
+    """Make `some_turns`, each trajectory's at an instant of its own and a little later."""
+    return [
+        turn.replace(
+            created_at=NOON
+            + timedelta(seconds=turn.trajectory_id.int % 5, milliseconds=turn.turn_number)
+        )
+        for turn in some_turns()
+    ]
+
+
 class CrossingConformance(Suite):
     """What filters on the other must give, through a store."""
 
     async def test_turns_are_filtered_by_their_trajectory(self) -> None:
         async with self.new_backend() as backend, TrajectoryStore(backend) as store:
-            await backend.write(Batch(starts=tuple(_starts()), turns=tuple(some_turns())))
+            await backend.write(Batch(starts=tuple(_starts()), turns=tuple(_turns())))
             turns, starts = await turns_of(backend), await trajectories_of(backend)
             telling = 0
             inners = sorted(  # those that find something first
                 trajectory_filters(),
                 key=lambda inner: not any(map(TrajectoryQuery(**inner).matches, starts)),
             )
-            for inner, around in zip(inners[:40], cycle(_AROUND), strict=False):
+            around_each = zip(inners[:40], cycle(_AROUND), strict=False)
+            for inner, around in (*around_each, *product(_TIMES, _AROUND)):
                 asked = TrajectoryQuery(**inner)
                 passing = {each.id for each in starts if asked.matches(each)}
                 query = TurnQuery(**around, trajectory=asked)
@@ -67,10 +83,11 @@ class CrossingConformance(Suite):
 
     async def test_trajectories_are_filtered_by_their_turns(self) -> None:
         async with self.new_backend() as backend, TrajectoryStore(backend) as store:
-            await backend.write(Batch(starts=tuple(_starts()), turns=tuple(some_turns())))
+            await backend.write(Batch(starts=tuple(_starts()), turns=tuple(_turns())))
             turns, starts = await turns_of(backend), await trajectories_of(backend)
             telling = 0
-            for inner, around in zip(turn_filters()[::3], cycle(_AROUND), strict=False):
+            around_each = zip(turn_filters()[::3], cycle(_AROUND), strict=False)
+            for inner, around in (*around_each, *product(_TIMES, _AROUND)):
                 asked = TurnQuery(**inner)
                 passing = {turn.trajectory_id for turn in turns if asked.matches(turn)}
                 query = TrajectoryQuery(**around, turn=asked)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -15,21 +15,29 @@ from trajectory.backends.sql.statements import QUESTIONS, TURNS, VIOLATIONS
 def turn_totals(ids: Sequence[UUID], dialect: str) -> sa.Select[Any]:
     """Count turns and tokens, and find the newest turn; as `trajectory.counts.Totals`."""
     columns = TURNS.c
-    known = sa.func.coalesce(columns.input_tokens, 0) + sa.func.coalesce(columns.output_tokens, 0)
-    both = sa.func.coalesce(columns.input_tokens, columns.output_tokens)
-    tokens = sa.func.coalesce(columns.token_count, sa.case((both.is_not(None), known)))
+    # In two halves, since even the sum of two numbers that fit into 64 bits may not.
+    high = _tokens(lambda number: number.bitwise_rshift(sa.literal(32, sa.Integer)))
+    low = _tokens(lambda number: number.bitwise_and(2**32 - 1))
     return (
         sa.select(
             columns.trajectory_id,
             sa.func.count().label("turns"),
-            # In two halves, since a sum of what fits into 64 bits may not.
-            sa.func.sum(tokens.bitwise_rshift(sa.literal(32, sa.Integer))).label("tokens_high"),
-            sa.func.sum(tokens.bitwise_and(2**32 - 1)).label("tokens_low"),
+            sa.func.sum(high).label("tokens_high"),
+            sa.func.sum(low).label("tokens_low"),
             sa.func.max(columns.created_at, type_=columns.created_at.type).label("last_turn_at"),
         )
         .where(among(columns.trajectory_id, ids, dialect))
         .group_by(columns.trajectory_id)
     )
+
+
+def _tokens(half: Callable[[sa.ColumnElement[int]], sa.ColumnElement[int]]) -> sa.Case[int]:
+    """Take half of each number that makes up a turn's tokens, as `trajectory.counts.tokens_of`."""
+    columns = TURNS.c
+    total, given, made = columns.token_count, columns.input_tokens, columns.output_tokens
+    both = half(sa.func.coalesce(given, 0)) + half(sa.func.coalesce(made, 0))
+    is_known = sa.or_(given.is_not(None), made.is_not(None))
+    return sa.case((total.is_not(None), half(total)), (is_known, both))
 
 
 def finding_counts(ids: Sequence[UUID], source: str, dialect: str) -> sa.CompoundSelect[Any]:
