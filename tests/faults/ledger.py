@@ -81,7 +81,9 @@ class Told:
         """Read a file of acknowledgements; one that was never made says nothing."""
         if not path.exists():
             return
-        for line in path.read_text().splitlines():
+        # A kill may cut the last write at the end of a page: what has no end was not told.
+        whole, _, _cut = path.read_text().rpartition("\n")
+        for line in whole.splitlines():
             kind, name, number = line.split(" ")
             if kind == "turn":
                 self.turns.add((UUID(name), int(number)))
