@@ -114,7 +114,7 @@ def test_nothing_is_read_unasked_where_nobody_can_be_asked(
     assert ran.exit_code == 2
     assert ran.stderr.startswith("error: found 3 files of yours, 0.0 MB, in ")
     assert ran.stderr.endswith("say --yes to read them all, or name files\n")
-    assert str(home / ".claude/projects/-home-mia-shop") in ran.stderr
+    assert str(home / ".claude/projects/-srv-shop") in ran.stderr
     assert rows(backend) == ([], [])
 
 

@@ -28,7 +28,7 @@ from trajectory.models import Message, Role, TrajectoryStatus, Turn
 
 CANARY = "CANARY-7f3a"
 HOME = TESTS / "fixtures/claude-code"
-PROJECT = HOME / "projects/-home-mia-shop"
+PROJECT = HOME / "projects/-srv-shop"
 SESSION = "5b1f0c3e-77aa-4d0e-9a52-0d6c1f4e2a01"
 MAIN = PROJECT / f"{SESSION}.jsonl"
 AGENT = PROJECT / SESSION / "subagents/agent-7a1.jsonl"
@@ -204,7 +204,7 @@ def test_a_session_lands_where_a_person_would_look() -> None:
     assert trajectory.created_at == datetime(2026, 3, 4, 9, 0, 5, 250_000, tzinfo=UTC)
     assert trajectory.ended_at == datetime(2026, 3, 4, 9, 2, 0, 250_000, tzinfo=UTC)
     assert trajectory.metadata == {
-        "cwd": "/home/mia/shop",
+        "cwd": "/srv/shop",
         "git_branch": "main",
         "title": "Discount in the cart",
         "summary": "The discount of the cart",
@@ -248,9 +248,7 @@ def test_a_turn_has_its_messages_calls_and_tokens() -> None:
     assert first.reasoning == "The sum is made in cart.py. Look there first."
     assert first.usage["output_tokens"] == 41
     read_, bash, task = turn.tool_calls
-    assert (read_.tool_name, read_.arguments) == (
-        *("Read", '{"file_path": "/home/mia/shop/cart.py"}'),
-    )
+    assert (read_.tool_name, read_.arguments) == (*("Read", '{"file_path": "/srv/shop/cart.py"}'),)
     assert read_.result == "def total(cart):\n    return sum(line.price for line in cart)\n"
     assert (read_.is_error, bash.is_error, bash.result) == (None, True, "1 failed, 3 passed")
     assert [one.message_position for one in turn.tool_calls] == [4, 4, 7]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -31,34 +30,15 @@ from trajectory import (
     TurnQuery,
     open_backend,
 )
-from trajectory.backends.memory import MemoryBackend
 from trajectory.cli import app
 from trajectory.dead_letters import DeadLetter, DeadLetterFile
 from trajectory.journal import Journal
 from trajectory.recovery import folder_for
 from trajectory.retention import INTERRUPTED_AFTER, Pruning, _delete, prune
-from trajectory.testing import WrappedBackend
 from trajectory.testing.samples import full_turn
 
 NOW = datetime.now(UTC)
 OLD, LIMIT, NEW = NOW - timedelta(days=40), NOW - timedelta(days=30), NOW - timedelta(days=1)
-
-
-@pytest.fixture(params=["memory", "sqlite", "postgres", "plain"])
-async def backend(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[StorageBackend]:
-    """An open, empty backend, of each kind; a plain one can't count."""
-    made: StorageBackend
-    if request.param == "sqlite":
-        made = open_backend(tmp_path / "t.db")
-    elif request.param == "postgres":
-        made = open_backend(request.getfixturevalue("postgres_url"))
-    else:
-        made = MemoryBackend()
-    if request.param == "plain":
-        made = WrappedBackend(made)
-    await made.open()
-    yield made
-    await made.close()
 
 
 def turn_at(id_: UUID, when: datetime, number: int = 1) -> Turn:

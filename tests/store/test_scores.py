@@ -21,13 +21,10 @@ from trajectory import (
     Turn,
     TurnQuery,
     Violation,
-    open_backend,
 )
-from trajectory.backends.memory import MemoryBackend
 from trajectory.backends.sql import SqlBackend
 from trajectory.ids import uuid7
 from trajectory.scoring import PPPWeights, score_turns
-from trajectory.testing import WrappedBackend
 from trajectory.testing.samples import NOON
 
 
@@ -47,23 +44,6 @@ WORKED = {
     "major and critical": ([], ["major", "critical"], 0.05, -0.08),
     "all": (["low", "medium", "high"], ["minor", "minor", "critical"], -0.6, -0.07),
 }
-
-
-@pytest.fixture(params=["memory", "sqlite", "postgres", "plain"])
-async def backend(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[StorageBackend]:
-    """An open, empty backend, of each kind; a plain one can't count."""
-    made: StorageBackend
-    if request.param == "sqlite":
-        made = open_backend(tmp_path / "t.db")
-    elif request.param == "postgres":
-        made = open_backend(request.getfixturevalue("postgres_url"))
-    else:
-        made = MemoryBackend()
-    if request.param == "plain":
-        made = WrappedBackend(made)
-    await made.open()
-    yield made
-    await made.close()
 
 
 def turn_of(

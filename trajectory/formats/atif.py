@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, BinaryIO
 
 from trajectory.errors import InvalidTurnError
@@ -21,9 +21,9 @@ from trajectory.formats.atif_read import NAME, read_document
 from trajectory.formats.atif_rules import VERSION
 from trajectory.formats.atif_write import document_of
 from trajectory.formats.base import Gathered, ImportedTrajectory, Problem
+from trajectory.formats.documents import Make, read_documents
 from trajectory.formats.foreign import digest
-from trajectory.formats.jsonlines import MAX_LINE_BYTES, BadLineError, parse_object
-from trajectory.formats.objects import read_objects
+from trajectory.formats.jsonlines import MAX_LINE_BYTES, BadLineError
 from trajectory.ids import derived_id
 from trajectory.models import Trajectory, Turn
 
@@ -43,27 +43,18 @@ class Atif:
 
     def read(self, stream: BinaryIO, *, as_of: datetime) -> Iterator[ImportedTrajectory | Problem]:
         """Read a stream to its end, a document at a time. Children follow their parent."""
-        seen: Counter[str] = Counter()
-        for number, line in enumerate(read_objects(stream)):
-            if isinstance(line, Problem):
-                yield line
-                continue
-            try:
-                document = parse_object(line)
-                digests: dict[int, str] = {}
-                key = _key(document, digests)
-                dated = as_of + timedelta(microseconds=number)
-                own = (key, str(seen[key] + 1))
-                found = list(_read(document, line.number, dated, own, digests=digests))
-            except (BadLineError, InvalidTurnError) as error:
-                yield Problem(line.number, str(error))
-                if isinstance(error, BadLineError) and error.ends_reading:
-                    return
-            except RecursionError:
-                yield Problem(line.number, "nests too deep")
-            else:
-                seen[key] += 1
-                yield from found
+        return read_documents(stream, as_of, _take)
+
+
+def _take(document: dict[str, Any]) -> tuple[str, Make]:
+    digests: dict[int, str] = {}
+
+    def make(
+        line: int, own: tuple[str, str], dated: datetime
+    ) -> Iterator[ImportedTrajectory | Problem]:
+        return _read(document, line, dated, own, digests=digests)
+
+    return _key(document, digests), make
 
 
 def _key(document: Mapping[str, Any], digests: dict[int, str]) -> str:

@@ -18,14 +18,13 @@ import json
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, BinaryIO
 
-from trajectory.errors import InvalidTurnError
 from trajectory.formats.base import ImportedTrajectory, Problem, Writing
+from trajectory.formats.documents import Make, read_documents
 from trajectory.formats.foreign import digest, label, shown, storable, text, written
 from trajectory.formats.jsonlines import BadLineError, Line, parse_object
-from trajectory.formats.objects import read_objects
 from trajectory.formats.sharegpt_write import ShareGPTFile, refuse_constant
 from trajectory.ids import derived_id
 from trajectory.models import Message, Role, ToolCall, Trajectory, TrajectoryStatus, Turn
@@ -54,32 +53,21 @@ class ShareGPT:
 
     def read(self, stream: BinaryIO, *, as_of: datetime) -> Iterator[ImportedTrajectory | Problem]:
         """Read a stream to its end. Each conversation is dated a microsecond after the last."""
-        seen: Counter[str] = Counter()
-        for number, line in enumerate(read_objects(stream)):
-            if isinstance(line, Problem):
-                yield line
-                continue
-            try:
-                document = parse_object(line)
-                key = digest({name: document.get(name) for name in _KEYS})
-                imported = _Conversation(document).imported(
-                    line.number,
-                    key=(key, str(seen[key] + 1)),
-                    created_at=as_of + timedelta(microseconds=number),
-                )
-            except (BadLineError, InvalidTurnError) as error:
-                yield Problem(line.number, str(error))
-                if isinstance(error, BadLineError) and error.ends_reading:
-                    return
-            except RecursionError:
-                yield Problem(line.number, "nests too deep")
-            else:
-                seen[key] += 1
-                yield imported
+        return read_documents(stream, as_of, _take)
 
     def begin(self, out: BinaryIO) -> Writing:
         """Begin a file, which is a JSON list with one conversation a line."""
         return ShareGPTFile(out)
+
+
+def _take(document: dict[str, Any]) -> tuple[str, Make]:
+    key = digest({name: document.get(name) for name in _KEYS})
+    conversation = _Conversation(document)
+
+    def make(line: int, own: tuple[str, str], dated: datetime) -> list[ImportedTrajectory]:
+        return [conversation.imported(line, key=own, created_at=dated)]
+
+    return key, make
 
 
 @dataclass(slots=True)

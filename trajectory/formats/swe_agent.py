@@ -15,11 +15,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, BinaryIO
 
-from trajectory.errors import InvalidTurnError
 from trajectory.formats.base import ImportedTrajectory, Problem
+from trajectory.formats.documents import Make, read_documents
 from trajectory.formats.foreign import (
     amount,
     count,
@@ -32,7 +32,6 @@ from trajectory.formats.foreign import (
     written,
 )
 from trajectory.formats.jsonlines import BadLineError, Line, parse_object
-from trajectory.formats.objects import read_objects
 from trajectory.ids import derived_id
 from trajectory.models import Message, Role, ToolCall, Trajectory, TrajectoryStatus, Turn
 
@@ -54,28 +53,16 @@ class SWEAgent:
 
     def read(self, stream: BinaryIO, *, as_of: datetime) -> Iterator[ImportedTrajectory | Problem]:
         """Read a stream to its end: one object, or several. The form has no times."""
-        seen: Counter[str] = Counter()
-        for number, line in enumerate(read_objects(stream)):
-            if isinstance(line, Problem):
-                yield line
-                continue
-            try:
-                task = _Task(parse_object(line))
-                key = digest(task.history)
-                imported = task.imported(
-                    line.number,
-                    key=(key, str(seen[key] + 1)),
-                    created_at=as_of + timedelta(microseconds=number),
-                )
-            except (BadLineError, InvalidTurnError) as error:
-                yield Problem(line.number, str(error))
-                if isinstance(error, BadLineError) and error.ends_reading:
-                    return
-            except RecursionError:
-                yield Problem(line.number, "nests too deep")
-            else:
-                seen[key] += 1
-                yield imported
+        return read_documents(stream, as_of, _take)
+
+
+def _take(document: dict[str, Any]) -> tuple[str, Make]:
+    task = _Task(document)
+
+    def make(line: int, own: tuple[str, str], dated: datetime) -> list[ImportedTrajectory]:
+        return [task.imported(line, key=own, created_at=dated)]
+
+    return digest(task.history), make
 
 
 class _Task:
