@@ -142,7 +142,7 @@ def test_a_session_has_its_header() -> None:
     assert trajectory.source_format == "codex"
     assert trajectory.created_at == datetime(2026, 3, 1, 9, tzinfo=UTC)
     assert trajectory.ended_at is not None
-    assert trajectory.metadata["cwd"] == "/home/dev/shop"
+    assert trajectory.metadata["cwd"] == "/srv/shop"
     assert trajectory.metadata["git"]["branch"] == "main"
     assert trajectory.metadata["thread_name"] == "price bug"
     assert imported.left_out == {
