@@ -23,9 +23,12 @@ WAY_IN = {
     *CONTRACT,
     *("settings", "forks", "late", "redaction", "admission"),
     *("journal", "dead_letters", "placement", "buffer", "ledger", "isolation", "spill"),
-    *("retry", "delivery", "writer", "extracting", "settlement", "dispatcher"),
+    *("retry", "delivery", "writer", "extracting", "settlement", "intake", "dispatcher"),
 }
-FRONT = {*WAY_IN, "backends", "scoring", "lifecycle", "resume", "logger", "run"}
+FRONT = {
+    *WAY_IN,
+    *("backends", "scoring", "lifecycle", "resume", "guard", "offering", "logger", "run"),
+}
 
 MAY_IMPORT: dict[str, set[str]] = {
     "words": set(),
@@ -62,10 +65,14 @@ MAY_IMPORT: dict[str, set[str]] = {
     "writer": {"words", "errors", "report", "settings", "buffer", "delivery", "ledger"},
     "extracting": {"words", "buffer", "errors", "models", "scoring"},
     "settlement": {"words", "extracting", "journal", "ledger", "writer"},
+    "intake": {
+        *("errors", "models", "report", "settings", "buffer", "journal", "ledger"),
+        *("settlement", "spill", "writer"),
+    },
     "dispatcher": {
         *("words", "backend", "errors", "models", "report", "settings", "buffer"),
         "dead_letters",
-        *("delivery", "extracting", "journal", "ledger", "scoring", "settlement"),
+        *("delivery", "extracting", "intake", "journal", "ledger", "scoring", "settlement"),
         *("spill", "writer"),
     },
     # Backends know the contract, and nothing of the way in.
@@ -74,8 +81,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "migrations": {"errors", "backends.sql"},
     "resume": {"backend", "query"},
     "lifecycle": {*WAY_IN, "backends", "scoring"},
+    "guard": {"errors"},
+    "offering": {"admission", "errors", "forks", "guard", "intake", "lifecycle", "models"},
     "logger": FRONT - {"logger"},
-    "run": FRONT - {"run", "backends", "lifecycle", "resume"},
+    "run": FRONT - {"run", "backends", "lifecycle", "resume", "offering"},
     "sync": FRONT,
     # The way out knows nothing of the way in.
     "sieve": {"backend", "models", "query"},
@@ -104,6 +113,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "formats": {*VALUES, "scoring"},
     "exporting": {*VALUES, "query", "store", "formats", "journal"},
+    # Beside the agent's framework: what logs, and what reads.
+    "integrations": {
+        *FRONT,
+        *("exporting", "formats", "query", "store", "scoring", ""),
+    },
     "testing": {*CONTRACT, "backends", "retention", "store"},
     "cli": {
         *FRONT,

@@ -38,7 +38,8 @@ class Buffer:
 
     Facts and starts have as many places of their own as turns have, so that a burst of them can
     neither fill the memory nor keep turns out. An end always finds room: there is one for each
-    running trajectory.
+    running trajectory. So does what is offered, up to
+    a multiple of the places.
     """
 
     def __init__(self, capacity: int, max_bytes: int) -> None:
@@ -94,6 +95,11 @@ class Buffer:
     def reserve_beyond_limits(self, *, is_turn: bool, size: int) -> None:
         """Reserve room in any case: for an end, and for what was spilled and comes back."""
         self._take(is_turn, size)
+
+    def fits_beyond(self, factor: int, *, is_turn: bool, size: int) -> bool:
+        """Say whether it fits into so many times the places; the limit of bytes is kept."""
+        used = self.turns if is_turn else self.others
+        return used < factor * self._capacity and self.bytes + size <= self._max_bytes
 
     def release(self, *, is_turn: bool, size: int) -> None:
         """Give back room, reserved or taken, and reserve it for those who wait, in their order."""

@@ -1,14 +1,7 @@
 """Between the logger and a backend: a bounded buffer, filled here and emptied by the writer.
 
-**Accepting.** Room is reserved, the journal appended to, the buffer added to, without an await in
-between: a call that is refused or cancelled leaves nothing behind, and a journal that fails gives
-the room back. What was accepted is the writer's (see `trajectory.writer`).
-
-**Spilling.** With `overflow="spill"`, what finds the buffer full goes into the journal alone, and
-all that follows as well, until the writer has taken everything back in order.
-
-**Waiting.** Callers only ever wait for futures, so cancelling one reaches no write. Every wait has
-an end: after its timeout, or once the writer has stopped.
+What comes in is the intake's (see `trajectory.intake`), what goes out the writer's; here they are
+put together, counted, flushed and drained.
 
 **Failure.** Once the writer has stopped for good, every later call raises (or, with
 `on_failure="warn"`, drops and counts).
@@ -23,23 +16,22 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
 from trajectory.backend import StorageBackend
-from trajectory.buffer import Buffer, RoomWaiter
+from trajectory.buffer import Buffer
 from trajectory.dead_letters import DeadLetters
 from trajectory.delivery import Delivery
 from trajectory.errors import (
     BackendUnavailableError,
-    BufferFullError,
     LoggerClosedError,
-    TrajectoryError,
     WriteFailedError,
 )
 from trajectory.extracting import Extracting
+from trajectory.intake import Intake
 from trajectory.journal import Journal, Orphan
 from trajectory.ledger import Ledger
-from trajectory.models import Fact, Logged, TrajectoryEnd, Turn
+from trajectory.models import Fact
 from trajectory.report import ACCEPTED, DROPPED, Accepted, Dropped, FlushReport, Statistics
 from trajectory.scoring.extraction import QuestionExtractor
-from trajectory.settings import LoggerSettings, OnFailure, Overflow
+from trajectory.settings import LoggerSettings, OnFailure
 from trajectory.settlement import Settlement, synced
 from trajectory.spill import Spill
 from trajectory.writer import Writer
@@ -62,9 +54,6 @@ class Dispatcher:
     ) -> None:
         self._backend = backend
         self._settings = settings
-        self._log_timeout = settings.log_timeout_ms / 1000
-        self._overflow = settings.overflow
-        self._waits = settings.overflow in (Overflow.WAIT, Overflow.SPILL)
         self._journal = journal
         # All mutable state. Only the loop's thread touches it.
         self._buffer = Buffer(settings.channel_capacity, settings.channel_bytes)
@@ -87,7 +76,16 @@ class Dispatcher:
             self._delivery, settings, self._buffer, self._ledger, at_loop_end=at_loop_end
         )
         self._settlement = Settlement(self._ledger, self._writer, self._extracting)
-        self._closing = False
+        self.intake = Intake(
+            settings,
+            self._buffer,
+            self._ledger,
+            self._writer,
+            self._settlement,
+            journal=journal,
+            spill=self._spill,
+            failed=lambda: self._writer.failed(self.report()),
+        )
 
     def start(self) -> None:
         """Start the writer on the running loop."""
@@ -100,163 +98,8 @@ class Dispatcher:
         self._delivery.release()
         self._extracting.forget()
 
-    # Accepting.
-
-    def accept_at_once(self, turn: Turn, size: int) -> Accepted | None:
-        """Accept a turn that finds room; None where it is for `accept` to decide.
-
-        The hot path of logging, of plain calls alone.
-        """
-        if (
-            self._closing
-            or self._writer.refuses
-            or self._spill.count
-            or not self._buffer.reserve(is_turn=True, size=size)
-        ):
-            return None
-        return self._add(turn, size)
-
-    def accept_nowait(self, value: Logged, size: int) -> Accepted | Dropped:
-        """Accept now, or raise `BufferFullError` (with `drop_newest`: drop and count)."""
-        if self._refuses:
-            return self._turn_down(value)
-        if self._reserve(value, size):
-            return self._add(value, size)
-        if self._overflow is Overflow.DROP_NEWEST:
-            return self.drop(value)
-        if self._overflow is Overflow.SPILL and self._spill.fits(size):
-            return self._add_beyond(value)
-        raise BufferFullError(self._buffer.full)
-
-    async def accept(self, value: Logged, size: int) -> Accepted | Dropped:
-        """Accept, waiting for room where the settings say so."""
-        if not self._waits:
-            return self.accept_nowait(value, size)
-        if self._refuses:
-            return self._turn_down(value)
-        if self._overflow is Overflow.SPILL:
-            return await self._accept_or_spill(value, size)
-        is_turn = isinstance(value, Turn)
-        if not self._buffer.reserve(is_turn=is_turn, size=size):
-            try:
-                await self._room(RoomWaiter(is_turn, size, self._loop.create_future()))
-            except TrajectoryError:
-                if not self._refuses:
-                    raise
-                return self._turn_down(value)  # closed, or failed for good, in the meantime
-            if self._refuses:
-                self._buffer.release(is_turn=is_turn, size=size)
-                return self._turn_down(value)
-        return self._add(value, size)
-
-    async def _accept_or_spill(self, value: Logged, size: int) -> Accepted | Dropped:
-        deadline = self._loop.time() + self._log_timeout
-        while True:
-            if self._refuses:
-                return self._turn_down(value)
-            if self._reserve(value, size):
-                return self._add(value, size)
-            if self._spill.fits(size):
-                return self._add_beyond(value)
-            if not await self._spill.progress(deadline):
-                raise BufferFullError(
-                    f"{self._buffer.full}, and the journal has reached journal_max_bytes = "
-                    f"{self._settings.journal_max_bytes}; waited log_timeout_ms = "
-                    f"{self._settings.log_timeout_ms:g}"
-                )
-
-    def accept_end(self, end: TrajectoryEnd, size: int) -> Accepted | Dropped:
-        """Accept an end, which never waits for room."""
-        if self._refuses:
-            return self._turn_down(end)
-        if self._spill.count:
-            return self._add_beyond(end)
-        self._buffer.reserve_beyond_limits(is_turn=False, size=size)
-        return self._add(end, size)
-
     async def _accept_found(self, fact: Fact, size: int) -> int:
-        """Accept what was found in a stored turn, waiting for room; also while closing.
-
-        Gives its number among all that was accepted.
-        """
-        while not self._writer.refuses:
-            if self._spill.count:
-                if self._spill.fits(size):
-                    self._add_beyond(fact)
-                    return self._ledger.accepted
-            elif self._buffer.others < self._settings.channel_capacity:
-                self._buffer.reserve_beyond_limits(is_turn=False, size=size)
-                self._add(fact, size)
-                return self._ledger.accepted
-            await self._settlement.settled(self._log_timeout)
-        raise LoggerClosedError("the writer has ended; the fact was not accepted")
-
-    def drop(self, value: Logged) -> Dropped:
-        """Leave a value out, and count it."""
-        self._ledger.note_dropped(value)
-        return DROPPED
-
-    async def _room(self, waiter: RoomWaiter) -> None:
-        self._buffer.wait(waiter)
-        self._writer.write_now()
-        try:
-            async with asyncio.timeout(self._log_timeout):
-                await waiter.granted
-        except TimeoutError:
-            self._buffer.leave(waiter)
-            raise BufferFullError(
-                f"{self._buffer.full}; waited log_timeout_ms = {self._settings.log_timeout_ms:g}"
-            ) from None
-        except asyncio.CancelledError:
-            self._buffer.leave(waiter)
-            raise
-
-    def _reserve(self, value: Logged, size: int) -> bool:
-        """Reserve room, unless something that came earlier waits outside the buffer."""
-        if self._spill.count:
-            return False
-        return self._buffer.reserve(is_turn=isinstance(value, Turn), size=size)
-
-    def _add(self, value: Logged, size: int) -> Accepted:
-        """Add what room was reserved for."""
-        is_turn = isinstance(value, Turn)
-        if self._journal is not None:
-            try:
-                self._journal.append(value)
-            except BaseException:
-                self._buffer.release(is_turn=is_turn, size=size)
-                raise
-        self._buffer.add((value, size, self._loop.time()))
-        self._ledger.note_accepted(is_turn=is_turn)
-        self._writer.note_added(is_turn=is_turn)
-        return ACCEPTED
-
-    def _add_beyond(self, value: Logged) -> Accepted:
-        """Add to the journal alone."""
-        assert self._journal is not None  # noqa: S101 - nothing fits into a spill without one
-        self._journal.append(value)
-        self._spill.note_added(self._loop.time())
-        is_turn = isinstance(value, Turn)
-        self._ledger.note_accepted(is_turn=is_turn)
-        self._ledger.turns_spilled += is_turn
-        self._writer.write_now()
-        return ACCEPTED
-
-    @property
-    def _refuses(self) -> bool:
-        return self._closing or self._writer.refuses
-
-    def _turn_down(self, value: Logged) -> Dropped:
-        if self._closing:
-            raise LoggerClosedError("the logger is closed; nothing was accepted")
-        if self._writer.failure is None:
-            raise LoggerClosedError(
-                "the writer has ended, with its event loop or because it was cancelled; nothing "
-                "was accepted"
-            )
-        if self._settings.on_failure is OnFailure.WARN:
-            return self.drop(value)
-        raise self._writer.failed(self.report())
+        return await self.intake.accept_found(fact, size)
 
     # Waiting for what was accepted.
 
@@ -304,9 +147,7 @@ class Dispatcher:
 
     async def drain(self, timeout: float) -> FlushReport:  # noqa: ASYNC109
         """Refuse new turns, store what is there, stop the writer; report within `timeout`."""
-        self._closing = True
-        self._buffer.turn_away(LoggerClosedError("the logger is closed"))
-        self._spill.wake()
+        self.intake.close()
         turns = self._ledger.turns_accepted
         complete = await self._settlement.complete_for_good(timeout)
         if not self._writer.ended:

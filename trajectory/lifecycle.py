@@ -65,7 +65,7 @@ class Lifecycle:
         self._told_failure = False
         self._closing: asyncio.Task[FlushReport] | None = None
         self._closing_backend: asyncio.Task[None] | None = None
-
+        self._reopening: asyncio.Task[None] | None = None
         self.epoch = 0
         """Goes up in each forked child."""
         self.forked = False
@@ -110,7 +110,7 @@ class Lifecycle:
         if (forget := getattr(self.backend, "forget", None)) is not None:
             forget()
         self._dispatcher = self._journal = self.loop = None
-        self._closing = self._closing_backend = None
+        self._closing = self._closing_backend = self._reopening = None
         self._began, self.forked = False, True
 
     def _release(self) -> None:
@@ -126,7 +126,9 @@ class Lifecycle:
                     "a forked child can't go on with its parent's event loop; start one of its own "
                     "with asyncio.run()"
                 )
-            await self.open()
+            if self._reopening is None or self._reopening.done():  # else another call is at it
+                self._reopening = asyncio.create_task(self.open(), name="trajectory-open")
+            await asyncio.shield(self._reopening)
         return self.dispatcher()
 
     async def open(self) -> None:

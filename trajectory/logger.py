@@ -20,7 +20,8 @@ from trajectory.errors import (
 )
 from trajectory.extracting import checked_extractor
 from trajectory.lifecycle import Lifecycle
-from trajectory.models import Question, Trajectory, TrajectoryEnd, Turn, Violation
+from trajectory.models import Logged, Question, Trajectory, TrajectoryEnd, Turn, Violation
+from trajectory.offering import Offering
 from trajectory.redaction import Redact, checked_hook
 from trajectory.report import Accepted, Dropped, FlushReport, Statistics
 from trajectory.resume import last_turn_number
@@ -66,6 +67,7 @@ class TrajectoryLogger:
         self._admission = Admission(settings.max_turn_bytes, checked_hook(redact))
         extractor = checked_extractor(extractor, wanted=settings.extract_questions)
         self._life = Lifecycle(backend, settings, extractor=extractor)
+        self._offering = Offering(self._life, self._admission)
 
     def __repr__(self) -> str:
         return f"<TrajectoryLogger {self._life}, backend {self.backend!r}>"
@@ -141,7 +143,7 @@ class TrajectoryLogger:
         """
         dispatcher = self._life.dispatcher()
         turn, size = self._admission.turn(turn)
-        return dispatcher.accept_nowait(turn, size)
+        return dispatcher.intake.accept_nowait(turn, size)
 
     def log_turn_threadsafe(self, turn: Turn) -> concurrent.futures.Future[Accepted | Dropped]:
         """Log a turn from another thread; the future has the outcome of `log_turn`.
@@ -175,14 +177,27 @@ class TrajectoryLogger:
     ) -> Accepted | Dropped:
         dispatcher, deadline = await self._life.ready(), self._deadline()
         fact, size = self._admission.fact(trajectory_id, turn_number, finding)
-        return await self._until_durable(await dispatcher.accept(fact, size), deadline)
+        return await self._until_durable(await dispatcher.intake.accept(fact, size), deadline)
 
     async def _drop(
         self, trajectory_id: UUID, turn_number: int, finding: Question | Violation
     ) -> Dropped:
         """Leave out a fact whose turn was left out."""
         fact, _ = self._admission.fact(trajectory_id, turn_number, finding)
-        return (await self._life.ready()).drop(fact)
+        return (await self._life.ready()).intake.drop(fact)
+
+    def offer(self, value: Logged) -> None:
+        """Log any value from code that may neither wait nor fail.
+
+        A `Turn`, `Trajectory`, `Fact` or `TrajectoryEnd`; for callbacks of a framework, from any
+        thread, with an event loop or without. It neither
+        blocks nor raises an `Exception`: a failure is one warning a kind. Where the buffer is full
+        it goes beyond, up to ten times `channel_capacity`; what is more is dropped and counted.
+        On the logger's own loop the value is accepted on return, and survives a crash where the
+        level is `journaled` or above; from another thread, once the loop has come to it. `flush`
+        and `aclose` cover all that was offered before.
+        """
+        self._offering.offer(value)
 
     # Trajectories.
 
@@ -205,7 +220,7 @@ class TrajectoryLogger:
         """
         dispatcher, deadline = await self._life.ready(), self._deadline()
         size = self._admission.trajectory(trajectory)
-        return await self._until_durable(await dispatcher.accept(trajectory, size), deadline)
+        return await self._until_durable(await dispatcher.intake.accept(trajectory, size), deadline)
 
     async def resume_trajectory(self, trajectory_id: UUID) -> Run:
         """Go on with a trajectory after the highest turn number that is stored or accepted.
@@ -228,7 +243,7 @@ class TrajectoryLogger:
         return Run(self, start.id)
 
     async def _accept_end(self, end: TrajectoryEnd) -> None:
-        (await self._life.ready()).accept_end(end, self._admission.end(end))
+        (await self._life.ready()).intake.accept_end(end, self._admission.end(end))
 
     # Waiting, closing, counting.
 
@@ -243,7 +258,9 @@ class TrajectoryLogger:
         Raises `WriteFailedError` (with the report) after a failure for good.
         """
         seconds = self.settings.flush_timeout_ms / 1000 if timeout is None else timeout
-        return await (await self._life.ready()).flush(seconds)
+        dispatcher = await self._life.ready()
+        await self._offering.arrived()
+        return await dispatcher.flush(seconds)
 
     async def aclose(self, timeout: float | None = None) -> FlushReport:  # noqa: ASYNC109
         """Refuse new turns, store what was accepted, stop; say what became of it. Safe twice.
@@ -254,6 +271,7 @@ class TrajectoryLogger:
         Raises `WriteFailedError` (with the report) after a failure for good, once.
         """
         seconds = self.settings.close_timeout_ms / 1000 if timeout is None else timeout
+        await self._offering.arrived()
         return await self._life.close(seconds)
 
     def statistics(self) -> Statistics:
@@ -267,12 +285,12 @@ class TrajectoryLogger:
             return None
         dispatcher = life.dispatcher()
         turn, size = self._admission.turn(turn)
-        return dispatcher.accept_at_once(turn, size)
+        return dispatcher.intake.accept_at_once(turn, size)
 
     async def _accept_turn(self, turn: Turn) -> Accepted | Dropped:
         dispatcher = await self._life.ready()
         turn, size = self._admission.turn(turn)
-        return await dispatcher.accept(turn, size)
+        return await dispatcher.intake.accept(turn, size)
 
     def _deadline(self) -> float:
         """Give the loop's time by which a call that waits must have its answer."""

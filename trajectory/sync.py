@@ -19,7 +19,14 @@ from trajectory.backend import StorageBackend
 from trajectory.errors import LoggerClosedError, TrajectoryError, WriteFailedError
 from trajectory.forks import forget_in_child
 from trajectory.logger import TrajectoryLogger
-from trajectory.models import Question, Trajectory, TrajectoryStatus, Turn, Violation
+from trajectory.models import (
+    Logged,
+    Question,
+    Trajectory,
+    TrajectoryStatus,
+    Turn,
+    Violation,
+)
 from trajectory.redaction import Redact
 from trajectory.report import Accepted, Dropped, FlushReport, Statistics
 from trajectory.run import Run
@@ -154,6 +161,15 @@ class SyncTrajectoryLogger:
     def log_trajectory(self, trajectory: Trajectory) -> Accepted | Dropped:
         """Log a start as a value; see `TrajectoryLogger.log_trajectory`."""
         return self._wait(self._logger.log_trajectory(trajectory))
+
+    def offer(self, value: Logged) -> None:
+        """Log from code that may neither wait nor fail; see `TrajectoryLogger.offer`."""
+        if self._forked:
+            self._start_in_child()
+        if self._loop is not None and self._logger._life.forked:  # noqa: SLF001
+            self._loop.call_soon_threadsafe(self._logger.offer, value)  # it opens anew there
+        else:
+            self._logger.offer(value)
 
     def trajectory(self, **fields: Any) -> SyncRunContext:
         """Start a trajectory with a `with` block, and end it with it."""

@@ -240,7 +240,7 @@ async def test_room_that_is_granted_as_the_end_comes_takes_no_turn(
         """Grant the room, and end before the one who waited runs again."""
         turns = drop(count)
         if end == "closed":
-            dispatcher._closing = True
+            dispatcher.intake._closing = True
         else:
             dispatcher._writer._fail(TrajectoryError("broken"))
         return turns

@@ -182,7 +182,7 @@ def test_a_logger_whose_loop_has_ended_accepts_nothing() -> None:
 
     logger = asyncio.run(main())
     with pytest.raises(LoggerClosedError, match="with its event loop"):
-        logger._life.dispatcher(other_thread=True).accept_nowait(turn(1), 100)
+        logger._life.dispatcher(other_thread=True).intake.accept_nowait(turn(1), 100)
 
 
 LEFT_OPEN = """

@@ -159,7 +159,7 @@ class Intake:
         for place, value in values:
             key = value.key if isinstance(value, Turn) else None
             size = turn_bytes(value) if isinstance(value, Turn) else value_bytes(value)
-            await dispatcher.accept(value, size)
+            await dispatcher.intake.accept(value, size)
             is_new = key not in self._known
             is_doubtful = is_doubtful or not is_new
             self._sent.append(_Sent(place, value, is_new))
