@@ -27,10 +27,12 @@ class Admission:
         self._redact = redact
         self._late = TimePositions()
 
-    @property
-    def redacts(self) -> bool:
-        """Whether a hook looks at each turn; it must see it once."""
-        return self._redact is not None
+    def plain_size(self, turn: Turn) -> int | None:
+        """Give the bytes of a turn that needs no more than that look; else None."""
+        if self._redact is not None or turn.__class__ is not Turn:
+            return None
+        size = turn_bytes(turn)
+        return size if size <= self._max_bytes else None
 
     def turn(self, turn: Turn) -> tuple[Turn, int]:
         """Let a turn in, without what the hook takes out."""

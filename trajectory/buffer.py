@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from trajectory.backend import Batch
 from trajectory.models import Fact, Logged, Trajectory, TrajectoryEnd, Turn
@@ -50,6 +50,8 @@ class Buffer:
         # (B) bytes (reserved ones counted) <= max_bytes, or it is one oversized value alone.
         # (C) nobody gets room while an earlier caller waits for it.
         self._buffered: deque[Buffered] = deque()
+        self.add: Callable[[Buffered], None] = self._buffered.append
+        """Add what room was reserved for."""
         self.turns = 0
         self.others = 0
         self.bytes = 0
@@ -65,16 +67,22 @@ class Buffer:
 
     def reserve(self, *, is_turn: bool, size: int) -> bool:
         """Reserve room if there is some and nobody waits for it."""
-        # `_fits` and `_take`, written out: this runs for every turn.
-        used = self.turns if is_turn else self.others
-        beyond = self.bytes + size > self._max_bytes and self.bytes
-        if self._waiters or used >= self._capacity or beyond:
+        if self._waiters or not self._fits(is_turn, size):
             return False
-        if is_turn:
-            self.turns += 1
-        else:
-            self.others += 1
-        self.bytes += size
+        self._take(is_turn, size)
+        return True
+
+    def reserve_turn(self, size: int) -> bool:
+        """Reserve room for a turn: `reserve`, written out, since this runs for each."""
+        taken = self.bytes + size
+        if (
+            self.turns >= self._capacity
+            or (taken > self._max_bytes and self.bytes)
+            or self._waiters
+        ):
+            return False
+        self.turns += 1
+        self.bytes = taken
         return True
 
     def _fits(self, is_turn: bool, size: int) -> bool:  # noqa: FBT001
@@ -87,10 +95,6 @@ class Buffer:
         else:
             self.others += 1
         self.bytes += size
-
-    def add(self, buffered: Buffered) -> None:
-        """Add what room was reserved for."""
-        self._buffered.append(buffered)
 
     def reserve_beyond_limits(self, *, is_turn: bool, size: int) -> None:
         """Reserve room in any case: for an end, and for what was spilled and comes back."""
@@ -157,15 +161,12 @@ class Buffer:
 
     def drop(self, count: int) -> int:
         """Let go of the oldest, which are stored; say how many of them were turns."""
-        turns = 0
-        for _ in range(count):
-            value, size, _time = self._buffered.popleft()
-            if isinstance(value, Turn):
-                turns += 1
-                self.turns -= 1
-            else:
-                self.others -= 1
-            self.bytes -= size
+        oldest = self._buffered.popleft
+        dropped = [oldest() for _ in range(count)]
+        turns = sum([isinstance(value, Turn) for value, _size, _time in dropped])
+        self.turns -= turns
+        self.others -= count - turns
+        self.bytes -= sum([size for _value, size, _time in dropped])
         self._grant()
         return turns
 
@@ -183,11 +184,14 @@ class Buffer:
 
 def as_batch(buffered: Sequence[Buffered]) -> Batch:
     """Sort what is buffered into a batch."""
+    values = [value for value, _size, _time in buffered]
+    if set(map(type, values)) == {Turn}:  # as most are
+        return Batch((), cast("tuple[Turn, ...]", tuple(values)), (), ())
     starts: list[Trajectory] = []
     turns: list[Turn] = []
     facts: list[Fact] = []
     ends: list[TrajectoryEnd] = []
-    for value, _size, _time in buffered:
+    for value in values:
         if isinstance(value, Turn):
             turns.append(value)
         elif isinstance(value, Fact):

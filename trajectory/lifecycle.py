@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+from asyncio import _get_running_loop  # which raises nothing where none runs
 from functools import partial
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from trajectory.errors import (
     in_words,
 )
 from trajectory.forks import forget_in_child
+from trajectory.intake import Intake
 from trajectory.journal import Journal, Orphan, leftovers
 from trajectory.placement import placed
 from trajectory.report import FlushReport
@@ -58,6 +60,7 @@ class Lifecycle:
         # All mutable state.
         self.loop: asyncio.AbstractEventLoop | None = None
         self._dispatcher: Dispatcher | None = None
+        self._intake: Intake | None = None
         self._journal: Journal | None = None
         self._orphans: list[tuple[Orphan, int]] = []
         self._began = False
@@ -93,6 +96,12 @@ class Lifecycle:
             pass
         raise TrajectoryError(_OTHER_LOOP)
 
+    def at_hand(self) -> Intake | None:
+        """Give the intake to code that runs on its loop; None where `ready` must say more."""
+        if self._intake is None or _get_running_loop() is not self.loop:
+            return None
+        return self._intake
+
     def forget(self) -> None:
         """In a forked child: the parent stores what was accepted, and we begin anew.
 
@@ -109,7 +118,7 @@ class Lifecycle:
             self._journal.forget()
         if (forget := getattr(self.backend, "forget", None)) is not None:
             forget()
-        self._dispatcher = self._journal = self.loop = None
+        self._dispatcher = self._intake = self._journal = self.loop = None
         self._closing = self._closing_backend = self._reopening = None
         self._began, self.forked = False, True
 
@@ -169,6 +178,7 @@ class Lifecycle:
             at_loop_end=self._let_go,
             extractor=self._extractor,
         )
+        self._intake = self._dispatcher.intake
         self._dispatcher.start()
         # The writer's first step: cancelled before it, it would store nothing.
         await asyncio.sleep(0)

@@ -280,12 +280,11 @@ class TrajectoryLogger:
 
     def _accept_at_once(self, turn: Turn) -> Accepted | None:
         """Accept a turn that finds room; None where it is for `_accept_turn` to decide."""
-        life = self._life
-        if life.forked or self._admission.redacts:
+        intake = self._life.at_hand()
+        size = self._admission.plain_size(turn)
+        if intake is None or size is None:
             return None
-        dispatcher = life.dispatcher()
-        turn, size = self._admission.turn(turn)
-        return dispatcher.intake.accept_at_once(turn, size)
+        return intake.accept_at_once(turn, size)
 
     async def _accept_turn(self, turn: Turn) -> Accepted | Dropped:
         dispatcher = await self._life.ready()

@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from trajectory.errors import InvalidTurnError, LoggerClosedError, TrajectoryError
-from trajectory.models import Question, Trajectory, TrajectoryEnd, TrajectoryStatus, Turn, Violation
+from trajectory.models import (
+    Question,
+    Trajectory,
+    TrajectoryEnd,
+    TrajectoryStatus,
+    Turn,
+    Violation,
+    turn_of,
+)
 from trajectory.report import Accepted, Dropped
 from trajectory.words import counted
 
@@ -111,13 +119,11 @@ class Run:
                 "a run names and numbers its turns by itself; to choose a number, log a Turn with "
                 "logger.log_turn()"
             )
-        turn = Turn(
-            trajectory_id=self._id,
-            turn_number=self._last + 1,
-            prompt=prompt,
-            response=response,
-            **fields,
-        )
+        fields["trajectory_id"] = self._id
+        fields["turn_number"] = self._last + 1
+        fields["prompt"] = prompt
+        fields["response"] = response
+        turn = turn_of(fields)
         self._last += 1
         return turn
 

@@ -66,6 +66,7 @@ class Writer:
         self.refuses = False
         """Whether nothing will be stored any more: after a failure, or as the loop has ended."""
         self._turns_due = 0  # accepted since the batch that is being written was taken
+        self._now = 0.0  # when the first of them was
         self._writing = False
         self._timer: asyncio.TimerHandle | None = None
         self._due = asyncio.Event()
@@ -115,11 +116,25 @@ class Writer:
     def note_added(self, *, is_turn: bool) -> None:
         """Decide, after something was added to the buffer, when it is due."""
         if is_turn:
-            self._turns_due += 1
-        if self._turns_due >= self._buffer_size or self._buffer.waiting:
-            self._due.set()
+            self.note_turn()
         elif self._timer is None and not self._writing:
             self._timer = self._loop.call_later(self._interval, self._due.set)
+        if self._buffer.waiting:
+            self._due.set()
+
+    def note_turn(self) -> float:
+        """Decide, for a turn that comes into the buffer, when it is due; give the loop's time.
+
+        The clock is read for the first turn since a batch was taken, which will be the oldest.
+        """
+        due = self._turns_due = self._turns_due + 1
+        if due == 1:
+            self._now = self._loop.time()
+        if due == self._buffer_size:
+            self._due.set()
+        elif self._timer is None and not self._writing and due < self._buffer_size:
+            self._timer = self._loop.call_later(self._interval, self._due.set)
+        return self._now
 
     def write_now(self) -> None:
         """Write at once what is there: somebody waits for it."""

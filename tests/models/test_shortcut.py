@@ -129,3 +129,10 @@ def test_what_is_remembered_of_names_is_bounded(monkeypatch: pytest.MonkeyPatch)
             Turn(**PLAIN, **{f"unknown_{number}": 1})
     assert len(short._plans) == 3
     assert Turn(**PLAIN) == whole(PLAIN)
+
+
+def test_fields_that_nobody_else_holds_make_the_same_turn() -> None:
+    for fields in (PLAIN, {**PLAIN, "prompt": "a\0b"}, {**PLAIN, "metadata": {"k": [1]}}):
+        assert models.turn_of(dict(fields)) == Turn(**fields)
+    with pytest.raises(InvalidTurnError, match="token_count"):
+        models.turn_of({**PLAIN, "token_count": -1})
