@@ -43,7 +43,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "journal": VALUES,
     "settings": {"errors"},
     "query": {"door", "errors", "models", "values"},
-    "merge": {"errors", "models", "values"},
+    "merge": {"door", "errors", "models", "values"},
     "forks": set(),
     "late": {"models"},
     "redaction": {"errors", "models"},

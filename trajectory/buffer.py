@@ -178,8 +178,11 @@ class Buffer:
         )
 
     def oldest(self) -> float | None:
-        """Give the time of acceptance of the oldest."""
-        return self._buffered[0][2] if self._buffered else None
+        """Give the time of acceptance of the oldest. Any thread may ask."""
+        try:
+            return self._buffered[0][2]
+        except IndexError:
+            return None
 
 
 def as_batch(buffered: Sequence[Buffered]) -> Batch:

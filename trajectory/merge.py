@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 from uuid import UUID
 
+from trajectory.door import CLEANED_KEY
 from trajectory.errors import BatchRejectedError
 from trajectory.models import (
     AGENT,
@@ -60,13 +61,17 @@ def merge_trajectory(known: Trajectory, news: Trajectory) -> tuple[Trajectory, t
         old, new = getattr(known, name), getattr(news, name)
         if name == "id" or new is None or same_json(new, old):
             continue
-        if name == "metadata" and not new:
-            continue
-        if name == "created_at":
+        if name == "metadata":
+            merged = _merged_metadata(old, new)
+            if merged is None:
+                differing.append(name)
+            else:
+                changes[name] = merged
+        elif name == "created_at":
             changes[name] = min(old, new)
         elif name == "ended_at":
             changes[name] = new if old is None else max(old, new)
-        elif old is None or (name == "metadata" and not old):
+        elif old is None:
             changes[name] = new
         elif name == "status" and TrajectoryStatus.RUNNING in (old, new):
             changes[name] = new if old is TrajectoryStatus.RUNNING else old
@@ -74,6 +79,29 @@ def merge_trajectory(known: Trajectory, news: Trajectory) -> tuple[Trajectory, t
             differing.append(name)
     changes = {name: value for name, value in changes.items() if value != getattr(known, name)}
     return (known.replace(**changes) if changes else known), tuple(differing)
+
+
+def _merged_metadata(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Merge metadata; None if they differ. What was cleaned in either is named in the result."""
+    plain, plain_new = _without_mark(old), _without_mark(new)
+    if plain and plain_new and not same_json(plain, plain_new):
+        return None
+    mark, mark_new = old.get(CLEANED_KEY), new.get(CLEANED_KEY)
+    if mark is None or mark_new is None or same_json(mark, mark_new):
+        marks = mark_new if mark is None else mark
+    elif _is_mark(mark) and _is_mark(mark_new):
+        marks = sorted({*mark, *mark_new})
+    else:
+        return None  # the caller's own value under our key
+    return {**(plain or plain_new), **({} if marks is None else {CLEANED_KEY: marks})}
+
+
+def _is_mark(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(name, str) for name in value)
+
+
+def _without_mark(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in metadata.items() if key != CLEANED_KEY}
 
 
 def same_turn(stored: Turn, sent: Turn) -> bool:

@@ -55,6 +55,8 @@ def freeze_json(value: Any, *, depth: int = MAX_DEPTH) -> tuple[Any, bool]:
     keys that become equal by cleaning, nesting deeper than `depth`, more than `MAX_VALUES` values,
     and types JSON doesn't have.
     """
+    if type(value) in {FrozenDict, FrozenList} and depth == MAX_DEPTH:
+        return value, False  # it came through here before
     return _freeze(value, depth, [MAX_VALUES])
 
 

@@ -273,3 +273,27 @@ def test_json_is_compared_with_its_types(one: Any, other: Any, *, same: bool) ->
     assert same_json(other, one) is same
     stored = TurnFactory(metadata={"k": one})
     assert same_turn(stored, stored.replace(metadata={"k": other})) is same
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "merged"),
+    [
+        ({"a": 1}, {"trajectory.cleaned": ["error"]}, {"a": 1, "trajectory.cleaned": ["error"]}),
+        ({"trajectory.cleaned": ["error"]}, {"a": 1}, {"a": 1, "trajectory.cleaned": ["error"]}),
+        (
+            {"trajectory.cleaned": ["tools"]},
+            {"trajectory.cleaned": ["error"]},
+            {"trajectory.cleaned": ["error", "tools"]},
+        ),
+        ({"a": 1}, {"a": 2}, None),
+        ({"trajectory.cleaned": 1}, {"trajectory.cleaned": ["error"]}, None),
+        ({}, {}, {}),
+    ],
+)
+def test_what_was_cleaned_in_a_part_is_named_in_the_whole(
+    old: dict[str, Any], new: dict[str, Any], merged: dict[str, Any] | None
+) -> None:
+    known = Trajectory(id=ID, metadata=old)
+    result, differing = merge_trajectory(known, known.replace(metadata=new))
+    assert result.metadata == (old if merged is None else merged)
+    assert differing == (() if merged is not None else ("metadata",))
