@@ -12,8 +12,9 @@ BIN  = $(VENV)/bin
 MADE = $(VENV)/.made
 BASE = $(VENV)/.base
 DEV  = $(VENV)/.dev
+PEERS = $(VENV)/.peers
 
-.PHONY: demo test test-faults test-soak lint types bench bench-growth test-all-pythons clean
+.PHONY: demo test test-faults test-soak lint types bench figures bench-growth test-all-pythons clean
 
 demo: $(BASE)
 	$(BIN)/python examples/demo.py
@@ -37,12 +38,18 @@ lint: $(DEV)
 types: $(DEV)
 	$(BIN)/mypy
 
-bench: $(DEV)
-	$(BIN)/python -m benchmarks
+# Less than ten minutes on a quiet machine. Rewrites the figures of the pages and the chart. In an
+# environment of its own: the tests' has none of what is compared with.
+bench:
+	$(MAKE) figures VENV=.venv-bench
 
-# What reading costs as a table grows to a million turns: some minutes, and a gigabyte of disk.
+figures: $(PEERS)
+	$(BIN)/python -m benchmarks --write-pages
+
+# What writing and reading cost as a table grows to ten million turns: half an hour, and twenty
+# gigabytes of disk. Rewrites its figures in docs/benchmarks.md.
 bench-growth: $(DEV)
-	$(BIN)/python -m benchmarks.growth
+	$(BIN)/python -m benchmarks.growth --write-pages
 
 $(MADE):
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
@@ -59,6 +66,10 @@ $(BASE): pyproject.toml constraints.txt $(MADE)
 $(DEV): pyproject.toml constraints.txt $(MADE)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]' -c constraints.txt
 	@touch $(BASE) $@
+
+$(PEERS): pyproject.toml constraints.txt $(MADE)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev,peers]' -c constraints.txt
+	@touch $(BASE) $(DEV) $@
 
 # Each Python that really runs here, in an environment of its own.
 test-all-pythons:

@@ -7,17 +7,18 @@ import json
 import os
 import tempfile
 from pathlib import Path
+from time import perf_counter
 
 from rich.console import Console
 
 import benchmarks
-from benchmarks.groups import NAMES, groups
+from benchmarks import pages
+from benchmarks.catalogue import FILLED_TIMES, NAMES, groups
+from benchmarks.peers import NEEDS, is_there
 from benchmarks.places import file_system, places
-from benchmarks.report import environment, show, write_readme
-from benchmarks.suite import measure, medians
-from benchmarks.targets import targets
+from benchmarks.report import document, environment, show
+from benchmarks.suite import measure
 
-README = Path(__file__).parents[1] / "README.md"
 QUICK_TURNS = 1000
 
 
@@ -26,33 +27,38 @@ def main() -> None:
     arguments = _arguments()
     quick = arguments.quick
     turns, rounds = (QUICK_TURNS, 1) if quick else (arguments.turns, arguments.rounds)
-    wanted = [name for name in NAMES if name in arguments.group or not arguments.group]
+    wanted = tuple(name for name in NAMES if name in arguments.group or not arguments.group)
     _forget_settings()
     progress = Console(stderr=True)
-    with places(arguments.postgres, postgres="postgres" in wanted, folder=arguments.folder) as made:
-        chosen = [
-            group
-            for name, group in groups(turns, quick=quick).items()
-            if name in wanted and (name != "postgres" or name in made)
-        ]
-        with progress.status("measuring") as status:
-            seen = measure(chosen, rounds, made, status.update)
-    results = medians(seen)
-    told = environment(file_system(arguments.folder or Path(tempfile.gettempdir())))
+    began = perf_counter()
+    with tempfile.TemporaryDirectory(dir=arguments.folder) as scratch:
+        # Journals of a server lie there: not among those of whoever runs this.
+        os.environ["XDG_STATE_HOME"] = str(Path(scratch, "state"))
+        with places(
+            arguments.postgres,
+            postgres=any(name.startswith("postgres") for name in wanted),
+            folder=Path(scratch),
+            filled=FILLED_TIMES * turns,
+        ) as made:
+            chosen = [
+                group
+                for group in groups(turns, quick=quick, wanted=wanted)
+                if all(not subject.place or subject.place in made for subject in group.subjects)
+            ]
+            if arguments.write_pages and len(chosen) < len(NAMES):
+                raise SystemExit("the pages show a whole run, and there is no Postgres here")
+            with progress.status("measuring") as status:
+                seen = measure(chosen, rounds, made, status.update)
+        told = environment(file_system(Path(scratch)))
+    run = document(chosen, seen, told, turns)
     if arguments.json:
-        output = {
-            "environment": told,
-            "turns": turns,
-            "rounds": rounds,
-            "results": results,
-            "targets": [{**each._asdict(), "met": each.met} for each in targets(results)],
-            "each_round": seen,
-        }
-        print(json.dumps(output))
+        print(json.dumps(run))
     else:
-        show(chosen, results, Console())
-    if arguments.write_readme:
-        write_readme(README, chosen, results, told, rounds)
+        show(run, Console())
+    if arguments.write_pages:
+        pages.keep(run)
+        pages.write()
+    progress.print(f"measured in {perf_counter() - began:.0f} s")
 
 
 def _forget_settings() -> None:
@@ -75,14 +81,20 @@ def _arguments() -> argparse.Namespace:
         "--folder", type=Path, help="where SQLite files are made: a disk, not a memory file system"
     )
     parser.add_argument("--json", action="store_true", help="print JSON in place of tables")
-    parser.add_argument("--write-readme", action="store_true", help="put the tables there")
+    parser.add_argument(
+        "--write-pages",
+        action="store_true",
+        help="put the figures into docs/benchmarks.json, the README, the docs and the chart",
+    )
     arguments = parser.parse_args()
     if unknown := sorted(set(arguments.group) - set(NAMES)):
         parser.error(f"unknown: {', '.join(unknown)}; known are {', '.join(NAMES)}")
     if arguments.turns < 1000 or arguments.rounds < 1:
         parser.error("a figure needs --turns of at least 1000 and --rounds of at least 1")
-    if arguments.write_readme and (arguments.quick or arguments.group):
-        parser.error("the README shows a whole run: no --quick and no groups with --write-readme")
+    if arguments.write_pages and (arguments.quick or arguments.group):
+        parser.error("the pages show a whole run: no --quick and no groups with --write-pages")
+    if arguments.write_pages and not all(map(is_there, NEEDS)):
+        parser.error("the pages show a whole run: install the extra `peers` for --write-pages")
     return arguments
 
 

@@ -19,15 +19,17 @@ INSERT = (
 )
 
 
-def _rows(start: int, turns: int, id_: Any, now: Any) -> list[tuple[Any, ...]]:
+def _rows(
+    start: int, turns: int, id_: Any, now: Any, *, batch: int = BATCH, text: str = ""
+) -> list[tuple[Any, ...]]:
     tokens, latency, model = FIELDS.values()
     return [
-        (id_, number, PROMPT, RESPONSE, now, tokens, latency, model)
-        for number in range(start, min(start + BATCH, turns))
+        (id_, number, PROMPT, text or RESPONSE, now, tokens, latency, model)
+        for number in range(start, min(start + batch, turns))
     ]
 
 
-def bare_sqlite3(turns: int, *, target: str) -> Figures:
+def bare_sqlite3(turns: int, *, target: str, response_bytes: int = 0) -> Figures:
     """Insert tuples with `executemany` of the standard library, a transaction a batch.
 
     The table is the library's own, and so are the order of the keys, the pragmas of the
@@ -41,7 +43,7 @@ def bare_sqlite3(turns: int, *, target: str) -> Figures:
     connection.execute("INSERT INTO trajectories (id, created_at) VALUES (?, ?)", (id_, now))
     began = perf_counter()
     for start in range(0, turns, BATCH):
-        rows = _rows(start, turns, id_, now)
+        rows = _rows(start, turns, id_, now, text="r" * response_bytes)
         connection.execute("BEGIN IMMEDIATE")
         connection.executemany(INSERT, rows)
         connection.execute("COMMIT")
@@ -50,20 +52,20 @@ def bare_sqlite3(turns: int, *, target: str) -> Figures:
     return {"turns": turns, "turns_per_s": turns / seconds}
 
 
-def bare_copy(turns: int, *, target: str) -> Figures:
+def bare_copy(turns: int, *, target: str, batch: int = BATCH) -> Figures:
     """Copy tuples with asyncpg's binary COPY, a transaction a batch."""
-    return asyncio.run(_copy(turns, target))
+    return asyncio.run(_copy(turns, target, batch))
 
 
-async def _copy(turns: int, url: str) -> Figures:
+async def _copy(turns: int, url: str, batch: int) -> Figures:
     import asyncpg
 
     id_, now = uuid7(), datetime.now(UTC)
     connection = await asyncpg.connect(url)
     await connection.execute("INSERT INTO trajectories (id, created_at) VALUES ($1, $2)", id_, now)
     began = perf_counter()
-    for start in range(0, turns, BATCH):
-        rows = _rows(start, turns, id_, now)
+    for start in range(0, turns, batch):
+        rows = _rows(start, turns, id_, now, batch=batch)
         await connection.copy_records_to_table("trajectory_turns", records=rows, columns=COLUMNS)
     seconds = perf_counter() - began
     await connection.close()

@@ -16,18 +16,25 @@ BATCH = 10
 _NEVER_MS = 86_400_000
 
 
-def level_throughput(turns: int, *, target: str, level: str) -> Figures:
-    """Log at a durability level as fast as it goes, until all is stored."""
-    return asyncio.run(_throughput(target, turns, Durability(level)))
+def level_throughput(
+    turns: int, *, target: str, level: str, capacity: int = 100, response_bytes: int = 0
+) -> Figures:
+    """Log at a durability level as fast as it goes, until all is stored.
+
+    From the making of each turn to the commit of the last.
+    """
+    settings = LoggerSettings(durability=Durability(level), channel_capacity=capacity)
+    response = "r" * response_bytes or RESPONSE
+    return asyncio.run(_throughput(target, turns, settings, response))
 
 
-async def _throughput(target: str, turns: int, level: Durability) -> Figures:
-    async with TrajectoryLogger(target, LoggerSettings(durability=level)) as logger:
+async def _throughput(target: str, turns: int, settings: LoggerSettings, response: str) -> Figures:
+    async with TrajectoryLogger(target, settings) as logger:
         run = await logger.start_trajectory()
         await logger.flush()
         began = perf_counter()
         for _ in range(turns):
-            await run.log_turn(PROMPT, RESPONSE, **FIELDS)
+            await run.log_turn(PROMPT, response, **FIELDS)
         await logger.flush()
         seconds = perf_counter() - began
     return {"turns": turns, "turns_per_s": turns / seconds}

@@ -1,4 +1,4 @@
-"""Where subjects write: a fresh SQLite file in either journal mode, or a Postgres database."""
+"""Where subjects write or read: fresh SQLite files, a filled one, a Postgres near or far away."""
 
 from __future__ import annotations
 
@@ -15,7 +15,12 @@ from tempfile import TemporaryDirectory
 from types import ModuleType
 from typing import Any, Protocol
 
+from benchmarks.filling import fill
+from benchmarks.proxy import far
 from trajectory import migrations
+
+FAR_MS = 5.0
+"""What a round trip to the server that is far away takes longer."""
 
 COUNT = "SELECT count(*) FROM trajectory_turns"
 TESTS_POSTGRES = Path(__file__).parents[1] / "tests" / "postgres.py"
@@ -29,8 +34,8 @@ class Place(Protocol):
         """Give the path or URL of an empty database with the library's schema."""
         ...
 
-    def turns(self, target: str) -> int:
-        """Count the turns that are really there."""
+    def turns(self, target: str) -> int | None:
+        """Count the turns that are really there; None where the subject does it by itself."""
         ...
 
 
@@ -46,7 +51,7 @@ class SqliteFiles:
     def empty(self) -> Iterator[str]:
         """Give the path of a new copy, and delete it afterwards."""
         with TemporaryDirectory(dir=self._folder) as folder:
-            yield shutil.copy(self._template, folder)
+            yield str(shutil.copy(self._template, folder))
 
     def turns(self, target: str) -> int:
         """Count the turns that are really there."""
@@ -58,22 +63,65 @@ class SqliteFiles:
         return found
 
 
-class PostgresDatabase:
-    """One database, emptied before each measurement."""
+class FilledFile:
+    """One file with many turns, which subjects only read: it is not made anew for each."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, files: SqliteFiles, turns: int) -> None:
+        self._files = files
+        self._turns = turns
+        self._stack = ExitStack()
+        self._path: str | None = None
+
+    @contextmanager
+    def empty(self) -> Iterator[str]:
+        """Give the path of the file, which is filled when it is wanted first."""
+        if self._path is None:
+            self._path = self._stack.enter_context(self._files.empty())
+            fill(Path(self._path), self._turns)
+        yield str(self._path)
+
+    def turns(self, target: str) -> int:
+        """Count the turns that are really there."""
+        return self._files.turns(target)
+
+    def close(self) -> None:
+        """Delete the file."""
+        self._stack.close()
+
+
+class Folders:
+    """An empty folder, for who brings a schema of its own and counts what is in it."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    @contextmanager
+    def empty(self) -> Iterator[str]:
+        """Give the path of a new folder, and delete it afterwards."""
+        with TemporaryDirectory(dir=self._folder) as folder:
+            yield folder
+
+    def turns(self, target: str) -> None:
+        """Nothing is known here of what others store, or how."""
+
+
+class PostgresDatabase:
+    """One database, emptied before each measurement; `url` may lead there through a proxy."""
+
+    def __init__(self, url: str, direct: str) -> None:
         self._url = url
-        migrations.upgrade(url)
+        self._direct = direct
 
     @contextmanager
     def empty(self) -> Iterator[str]:
         """Give the URL of the database, emptied."""
-        _execute(self._url, "TRUNCATE trajectories CASCADE")
+        _execute(self._direct, "TRUNCATE trajectories CASCADE")
         yield self._url
 
     def turns(self, target: str) -> int:
         """Count the turns that are really there."""
-        found: int = _execute(target, COUNT)
+        del target
+        found: int = _execute(self._direct, COUNT)
         return found
 
 
@@ -91,17 +139,24 @@ def _execute(url: str, statement: str) -> Any:
 
 
 @contextmanager
-def places(url: str | None, *, postgres: bool, folder: Path | None) -> Iterator[dict[str, Place]]:
-    """Make the places by name: `wal`, `rollback`, and `postgres` if wanted and possible.
+def places(
+    url: str | None, *, postgres: bool, folder: Path | None, filled: int
+) -> Iterator[dict[str, Place]]:
+    """Make the places by name; `postgres` and `far` if wanted and possible.
 
     Postgres is the server of `url`, else that of TRAJECTORY_TEST_POSTGRES_URL, else one that the
     tests' wheel brings; a database is made there and dropped at the end.
     """
     with ExitStack() as stack:
         scratch = Path(stack.enter_context(TemporaryDirectory(dir=folder)))
+        wal = SqliteFiles(scratch, wal=True)
+        full = FilledFile(wal, filled)
+        stack.callback(full.close)
         made: dict[str, Place] = {
-            "wal": SqliteFiles(scratch, wal=True),
+            "wal": wal,
             "rollback": SqliteFiles(scratch, wal=False),
+            "filled": full,
+            "folder": Folders(scratch),
         }
         if postgres:
             try:
@@ -111,7 +166,10 @@ def places(url: str | None, *, postgres: bool, folder: Path | None) -> Iterator[
             except OSError as error:  # a server that was named, and so is wanted
                 raise SystemExit(f"the Postgres server can't be reached: {error}") from error
             else:
-                made["postgres"] = PostgresDatabase(database)
+                migrations.upgrade(database)
+                made["postgres"] = PostgresDatabase(database, database)
+                away = stack.enter_context(far(database, FAR_MS))
+                made["far"] = PostgresDatabase(away, database)
         yield made
 
 

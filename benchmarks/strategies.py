@@ -10,10 +10,10 @@ import asyncio
 from time import perf_counter
 
 from benchmarks.work import FIELDS, PROMPT, RESPONSE, Figures, Ticker, caller_figures, idle
-from trajectory import LoggerSettings, SyncTrajectoryLogger, TrajectoryLogger
+from trajectory import Durability, LoggerSettings, SyncTrajectoryLogger, TrajectoryLogger
 
 SETTINGS = LoggerSettings(durability="queued")
-"""The ways to write are compared; what the journal costs beside them has groups of its own."""
+"""The ways to write are compared; what the journal costs beside them has a group of its own."""
 
 IDLE_PER_TURN_S, IDLE_AT_MOST_S = 1e-4, 0.3
 
@@ -36,14 +36,15 @@ def sync_strategy(turns: int, *, target: str, batched: bool) -> Figures:
     return {"turns": turns, "turns_per_s": turns / seconds, **caller_figures(calls)}
 
 
-def async_strategy(turns: int, *, target: str, batched: bool) -> Figures:
+def async_strategy(turns: int, *, target: str, batched: bool, level: str = "queued") -> Figures:
     """Log from an event loop as fast as it goes, and watch how late the loop gets."""
-    return asyncio.run(_log(target, turns, batched=batched))
+    settings = LoggerSettings(durability=Durability(level))
+    return asyncio.run(_log(target, turns, settings, batched=batched))
 
 
-async def _log(target: str, turns: int, *, batched: bool) -> Figures:
+async def _log(target: str, turns: int, settings: LoggerSettings, *, batched: bool) -> Figures:
     off = await idle(min(turns * IDLE_PER_TURN_S, IDLE_AT_MOST_S))
-    async with TrajectoryLogger(target, SETTINGS) as logger:
+    async with TrajectoryLogger(target, settings) as logger:
         run = await logger.start_trajectory()
         await logger.flush()
         batches = logger.statistics().batches

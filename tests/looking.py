@@ -41,7 +41,8 @@ def turn_of(number: int, turn: int = 1, **fields: Any) -> Turn:
     return Turn(trajectory_id=id_of(number), turn_number=turn, **given)
 
 
-async def _write(url: str, starts: Iterable[Trajectory], turns: Iterable[Turn]) -> None:
+async def stored(url: str, starts: Iterable[Trajectory] = (), turns: Iterable[Turn] = ()) -> None:
+    """Store some of both."""
     backend = open_backend(url)
     await backend.open()
     try:
@@ -51,8 +52,8 @@ async def _write(url: str, starts: Iterable[Trajectory], turns: Iterable[Turn]) 
 
 
 def store(url: str, starts: Iterable[Trajectory] = (), turns: Iterable[Turn] = ()) -> None:
-    """Store some of both."""
-    asyncio.run(_write(url, starts, turns))
+    """Store some of both, without an event loop."""
+    asyncio.run(stored(url, starts, turns))
 
 
 def ran(*arguments: str) -> Result:

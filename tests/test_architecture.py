@@ -28,6 +28,7 @@ WAY_IN = {
 FRONT = {
     *WAY_IN,
     *("backends", "scoring", "lifecycle", "resume", "guard", "offering", "logger", "run"),
+    *("handed", "draft", "ending", "open_turn", "observed", "observe", "carrying"),
 }
 
 MAY_IMPORT: dict[str, set[str]] = {
@@ -40,6 +41,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "door": {"errors", "values"},
     "shortcut": {"door", "values"},
     "models": {"door", "errors", "ids", "shortcut", "values"},
+    # A turn in the making, of whatever a framework hands over.
+    "handed": {"door", "models", "values"},
+    "draft": {"door", "errors", "handed", "models", "values"},
     "journal": VALUES,
     "settings": {"errors"},
     "query": {"door", "errors", "models", "values"},
@@ -84,8 +88,18 @@ MAY_IMPORT: dict[str, set[str]] = {
     "guard": {"errors"},
     "offering": {"admission", "errors", "forks", "guard", "intake", "lifecycle", "models"},
     "logger": FRONT - {"logger"},
-    "run": FRONT - {"run", "backends", "lifecycle", "resume", "offering"},
-    "sync": FRONT,
+    "open_turn": {"door", "draft", "errors", "models", "run"},
+    "ending": {"errors", "handed", "models"},
+    "run": FRONT
+    - {"run", "backends", "lifecycle", "resume", "offering", "observe", "observed", "carrying"},
+    "carrying": {"run"},
+    "observed": {
+        *("carrying", "draft", "ending", "errors", "guard", "handed", "logger", "models"),
+        *("open_turn", "run"),
+    },
+    "observe": {"errors", "guard", "logger", "models", "observed"},
+    "sync_run": {*FRONT, "sync"},
+    "sync": {*FRONT, "sync_run"},
     # The way out knows nothing of the way in.
     "sieve": {"backend", "models", "query"},
     "store": {
@@ -93,6 +107,11 @@ MAY_IMPORT: dict[str, set[str]] = {
         *("backend", "backends", "counts", "errors", "forks", "models", "query"),
         *("placement", "retention", "scoring"),
     },
+    # What is read, summed up for people and programs.
+    "when": {"errors"},
+    "measures": set(),
+    "summary": {"counts", "models", "query", "retention", "scoring", "store"},
+    "figures": {"counts", "measures", "models", "query", "store"},
     # Pure functions over the values.
     "scoring": {"models", "errors", "values", "door", "words", "threads"},
     # By hand, beside the way in: what lies in the folders of journals.
@@ -111,16 +130,21 @@ MAY_IMPORT: dict[str, set[str]] = {
         *("backend", "backends", "errors", "settings", "dead_letters", "journal", "placement"),
         *("survey", "finding", "disk", "migrations"),
     },
-    "formats": {*VALUES, "scoring"},
+    # Spans, as plain values: what they are called, and what is told and read in them.
+    "genai": {*VALUES, "scoring"},
+    "formats": {*VALUES, "genai", "scoring"},
     "exporting": {*VALUES, "query", "store", "formats", "journal"},
     # Beside the agent's framework: what logs, and what reads.
     "integrations": {
         *FRONT,
-        *("exporting", "formats", "query", "store", "scoring", ""),
+        *("erasure", "exporting", "formats", "genai", "query", "store", "scoring", "sync", ""),
+        *("figures", "measures", "summary", "when"),
     },
     "testing": {*CONTRACT, "backends", "retention", "store"},
     "cli": {
         *FRONT,
+        *("figures", "measures", "summary", "when"),
+        "integrations",
         "formats",
         "exporting",
         "query",
@@ -135,7 +159,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "checkup",
         "",
     },
-    "": {*FRONT, "retention", "scoring", "store", "sync"},
+    "": {*FRONT, "retention", "scoring", "store", "sync", "sync_run"},
 }
 """Room -> the rooms it may import from; the empty name is the front door, `trajectory` itself."""
 

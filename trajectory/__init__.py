@@ -7,8 +7,10 @@ async with TrajectoryLogger("trajectories.db") as logger:
 
 from trajectory.backend import Atomicity, Batch, Capabilities, StorageBackend, Survives
 from trajectory.backends import open_backend
+from trajectory.carrying import carry, child_environment, inherited
 from trajectory.counts import StoreStatistics
 from trajectory.dead_letters import DeadLetterError
+from trajectory.draft import ToolCallDraft, TurnDraft
 from trajectory.errors import (
     BackendError,
     BackendUnavailableError,
@@ -41,6 +43,7 @@ from trajectory.models import (
     Turn,
     Violation,
 )
+from trajectory.open_turn import OpenTurn
 from trajectory.query import (
     MetadataEquals,
     TrajectoryCursor,
@@ -50,11 +53,12 @@ from trajectory.query import (
 )
 from trajectory.report import Accepted, Dropped, FlushReport, Statistics
 from trajectory.retention import Pruned
-from trajectory.run import Run, current
+from trajectory.run import Run, current, current_turn
 from trajectory.scoring import Counts, PPPWeights, Score, score_turns
 from trajectory.settings import Durability, LoggerSettings, OnFailure, Overflow
 from trajectory.store import TrajectoryScore, TrajectoryStore
-from trajectory.sync import SyncRun, SyncTrajectoryLogger
+from trajectory.sync import SyncTrajectoryLogger
+from trajectory.sync_run import SyncRun
 
 __version__ = "0.1.0"
 
@@ -85,6 +89,7 @@ __all__ = [
     "MetadataEquals",
     "MissingDependencyError",
     "OnFailure",
+    "OpenTurn",
     "Overflow",
     "PPPWeights",
     "PartialWriteError",
@@ -102,6 +107,7 @@ __all__ = [
     "SyncRun",
     "SyncTrajectoryLogger",
     "ToolCall",
+    "ToolCallDraft",
     "Trajectory",
     "TrajectoryCursor",
     "TrajectoryEnd",
@@ -113,11 +119,16 @@ __all__ = [
     "TrajectoryStore",
     "Turn",
     "TurnCursor",
+    "TurnDraft",
     "TurnQuery",
     "Violation",
     "WriteFailedError",
     "__version__",
+    "carry",
+    "child_environment",
     "current",
+    "current_turn",
+    "inherited",
     "open_backend",
     "score_turns",
 ]

@@ -22,9 +22,10 @@ unsigned 128-bit numbers; they stream, and hold no more than a page in memory.
 **Concurrency.** One `write` at a time (the dispatcher sees to it), beside any number of readers,
 which see whole batches only.
 
-**Two methods more, where they apply.** `async survive_power_loss()`: called after `open` where a
+**Three methods more, where they apply.** `async survive_power_loss()`: called after `open` where a
 logger promises that, of a backend whose capabilities say `PROCESS_CRASH`. `forget()`: called in a
 forked child of a backend that was opened; it lets go of connections without closing them.
+`only_read()`: called before `open` where nothing will be written; it needs no right to write then.
 
 **Cancellation.** A cancelled `write` must leave the backend usable: the next `write` repeats the
 batch by key.

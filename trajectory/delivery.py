@@ -65,7 +65,9 @@ class Delivery:
         open_first: Callable[[], Awaitable[None]] | None = None,
         looking: Looking,
     ) -> None:
-        self._retry = Retry(backend, settings, ledger.note_retry, open_first=open_first)
+        self._retry = Retry(
+            backend, settings, ledger.note_retry, ledger.note_written, open_first=open_first
+        )
         self._buffer = buffer
         self._ledger = ledger
         self._dead_letters = dead_letters

@@ -44,6 +44,7 @@ class Ledger:
         self.replayed_stored = 0
         self.replayed_dead = 0
         self.last_stored_at: datetime | None = None
+        self.writing_seconds = 0.0
         self._replaying = False
         self._dead_turns: list[int] = []  # which of the accepted turns they were, ascending
         self._refusals: OrderedDict[int, Exception] = OrderedDict()
@@ -147,6 +148,10 @@ class Ledger:
         self._replaying = False
         self._wake_reached()
 
+    def note_written(self, seconds: float) -> None:
+        """Count the time of a write that has committed."""
+        self.writing_seconds += seconds
+
     def note_retry(self) -> None:
         """Count a write that is tried again."""
         self.retries += 1
@@ -217,6 +222,7 @@ class Ledger:
             extracted=extraction[0],
             extracting=extraction[1],
             not_extracted=extraction[2],
+            writing_seconds=self.writing_seconds,
         )
 
     def _note_batch(self) -> None:

@@ -21,6 +21,7 @@ from trajectory.errors import (
 from trajectory.extracting import checked_extractor
 from trajectory.lifecycle import Lifecycle
 from trajectory.models import Logged, Question, Trajectory, TrajectoryEnd, Turn, Violation
+from trajectory.observe import Observing
 from trajectory.offering import Offering
 from trajectory.redaction import Redact, checked_hook
 from trajectory.report import Accepted, Dropped, FlushReport, Statistics
@@ -33,7 +34,7 @@ from trajectory.words import counted
 _log = logging.getLogger(__name__)
 
 
-class TrajectoryLogger:
+class TrajectoryLogger(Observing):
     """Records turns while an agent runs, in batches, into a storage backend.
 
     `backend` is a SQLAlchemy URL, a file path, `":memory:"`, `memory://` or a `StorageBackend`.
@@ -199,6 +200,9 @@ class TrajectoryLogger:
         """
         self._offering.offer(value)
 
+    def _recorder(self) -> TrajectoryLogger:
+        return self
+
     # Trajectories.
 
     def trajectory(self, **fields: Any) -> RunContext:
@@ -240,7 +244,8 @@ class TrajectoryLogger:
 
     async def _start(self, start: Trajectory) -> Run:
         await self.log_trajectory(start)
-        return Run(self, start.id)
+        root_id = start.root_trajectory_id or start.parent_trajectory_id
+        return Run(self, start.id, root_id=root_id)
 
     async def _accept_end(self, end: TrajectoryEnd) -> None:
         (await self._life.ready()).intake.accept_end(end, self._admission.end(end))

@@ -100,3 +100,5 @@ class Statistics(NamedTuple):
     """Stored turns that wait for it."""
     not_extracted: int
     """Stored turns that were left out: the extractor failed, was too slow, or had no time left."""
+    writing_seconds: float
+    """Seconds that the backend took to write the batches that were committed, all together."""

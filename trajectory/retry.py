@@ -6,6 +6,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Awaitable, Callable
+from time import perf_counter
 
 from trajectory.backend import Batch, StorageBackend
 from trajectory.dead_letters import DeadLetterError
@@ -27,6 +28,7 @@ class Retry:
         backend: StorageBackend,
         settings: LoggerSettings,
         note_retry: Callable[[], None],
+        note_written: Callable[[float], None],
         *,
         open_first: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
@@ -34,6 +36,7 @@ class Retry:
         self._initial = settings.retry_initial_ms / 1000
         self._longest = settings.retry_max_ms / 1000
         self._note_retry = note_retry
+        self._note_written = note_written
         self._open_first = open_first
 
     async def write(self, batch: Batch) -> None:
@@ -48,6 +51,7 @@ class Retry:
             if self._open_first is not None:
                 await self._open_first()
                 self._open_first = None
+            began = perf_counter()
             try:
                 await self._backend.write(left)
             except PartialWriteError as error:
@@ -55,6 +59,7 @@ class Retry:
                 if isinstance(error.__cause__, BackendUnavailableError):
                     raise error.__cause__ from None
                 raise
+            self._note_written(perf_counter() - began)
 
         await self.until_done(once, f"a batch of {len(batch)}")
 

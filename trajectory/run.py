@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+from trajectory.ending import how_it_ended, known_end
 from trajectory.errors import InvalidTurnError, LoggerClosedError, TrajectoryError
 from trajectory.models import (
     Question,
@@ -20,6 +21,7 @@ from trajectory.models import (
     Violation,
     turn_of,
 )
+from trajectory.open_turn import OpenTurn, RunTurn, open_turn
 from trajectory.report import Accepted, Dropped
 from trajectory.words import counted
 
@@ -28,25 +30,58 @@ if TYPE_CHECKING:
 
 _current: ContextVar[Run | None] = ContextVar("trajectory_current", default=None)
 
-_ERROR_CHARACTERS = 10_000
-
 
 def current() -> Run | None:
     """Give the trajectory that runs in this context (task), or None.
 
-    `logger.trajectory(...)` sets it for its block, and tasks that start inside inherit it.
+    `logger.trajectory(...)` sets it for its block, and tasks that start inside inherit it; threads
+    do through `carry`. In the block of a `SyncTrajectoryLogger` it tells the ids, and is no use for
+    logging.
     """
     return _current.get()
+
+
+def current_turn() -> OpenTurn | None:
+    """Give the open turn of the trajectory that runs in this context, or None.
+
+    So code deep inside a `run.turn(...)` block, or inside an observed function, can add to it.
+    """
+    run, turn = _current.get(), open_turn()
+    return turn if run is not None and turn is not None and turn.trajectory_id == run.id else None
+
+
+class Running:
+    """Makes a run the running one of this context, and undoes it."""
+
+    def __init__(self, run: Run) -> None:
+        self._token: Token[Run | None] | None = _current.set(run)
+
+    def leave(self) -> None:
+        """Make the run before it the running one again."""
+        token, self._token = self._token, None
+        if token is not None:
+            # A block may end in another context, as fixtures do.
+            with contextlib.suppress(ValueError):
+                _current.reset(token)
 
 
 class Run:
     """A running trajectory: numbers turns from 1 and logs them. Made by a `TrajectoryLogger`."""
 
-    def __init__(self, logger: TrajectoryLogger, id: UUID, last_turn_number: int = 0) -> None:  # noqa: A002
+    def __init__(
+        self,
+        logger: TrajectoryLogger,
+        id: UUID,  # noqa: A002
+        last_turn_number: int = 0,
+        *,
+        root_id: UUID | None = None,
+    ) -> None:
         self._logger = logger
         self._id = id
+        self._root_id = root_id or id
         self._last = last_turn_number
         self._dropped: set[int] = set()
+        self._open: set[int] = set()
         self._ended = False
         self._life = logger._life  # noqa: SLF001
         self._epoch = self._life.epoch
@@ -59,6 +94,18 @@ class Run:
     def id(self) -> UUID:
         """The trajectory's id."""
         return self._id
+
+    @property
+    def root_id(self) -> UUID:
+        """The id of the outermost trajectory that this one is known to belong to."""
+        return self._root_id
+
+    def as_parent(self) -> dict[str, UUID]:
+        """Give the fields with which a child starts: `logger.trajectory(**run.as_parent())`.
+
+        They can be handed to another process, which logs as a trajectory of its own.
+        """
+        return {"parent_trajectory_id": self._id, "root_trajectory_id": self._root_id}
 
     @property
     def last_turn_number(self) -> int:
@@ -102,6 +149,61 @@ class Run:
             self._dropped.add(turn.turn_number)
         return turn
 
+    def turn(self, prompt: Any = "", **fields: Any) -> RunTurn:
+        """Log the next turn as the `async with` block in which it happens.
+
+        The block fills it: `turn.message(...)`, `turn.tool_call(...)`, `turn.count(...)`,
+        `turn.response = ...`; see `TurnDraft`. `fields` are those of `Turn`. It is logged, with its
+        latency, when the block ends; also by an exception or a cancellation, which is the turn's
+        error and goes on.
+
+        Turns are numbered in the order in which their blocks begin. A block that ends well raises
+        what `log_turn` raises; one that ends by an exception raises that and nothing else, and
+        waits for nothing.
+        """
+        return RunTurn(self, prompt, fields)
+
+    def _goes_on_in(self, logger: TrajectoryLogger) -> bool:
+        ours = self._logger is logger and self._epoch == self._life.epoch
+        return ours and not self._ended
+
+    def _take_number(self) -> int:
+        self._last += 1
+        self._open.add(self._last)
+        return self._last
+
+    def _begin_turn(self) -> int:
+        self._require_running()
+        return self._take_number()
+
+    def _offer_turn(self, turn: Turn) -> None:
+        self._open.discard(turn.turn_number)
+        if self._epoch == self._life.epoch:
+            self._logger.offer(turn)
+
+    async def _log_open(self, turn: Turn) -> None:
+        logger = self._logger
+        deadline = logger._deadline()  # noqa: SLF001
+        self._open.discard(turn.turn_number)
+        try:
+            self._require_running()
+            outcome = await logger._accept_turn(turn)  # noqa: SLF001
+        except asyncio.CancelledError:
+            logger.offer(turn)  # it has happened, whoever waits for room no longer
+            raise
+        except BaseException:
+            self._take_back(turn)
+            raise
+        if not outcome:
+            self._dropped.add(turn.turn_number)
+        else:
+            await logger._until_durable(outcome, deadline)  # noqa: SLF001
+
+    def _require_running(self) -> None:
+        self._require_own()
+        if self._ended:
+            raise LoggerClosedError(f"trajectory {self._id} has ended; start or resume one")
+
     def _require_own(self) -> None:
         if self._epoch != self._life.epoch:
             raise LoggerClosedError(
@@ -110,10 +212,8 @@ class Run:
             )
 
     def _number(self, prompt: str, response: str, fields: dict[str, Any]) -> Turn:
-        if self._epoch != self._life.epoch:
-            self._require_own()
-        if self._ended:
-            raise LoggerClosedError(f"trajectory {self._id} has ended; start or resume one")
+        if self._ended or self._epoch != self._life.epoch:
+            self._require_running()
         if "turn_number" in fields or "trajectory_id" in fields:
             raise InvalidTurnError(
                 "a run names and numbers its turns by itself; to choose a number, log a Turn with "
@@ -153,6 +253,11 @@ class Run:
             )
         if turn_number in self._dropped:
             return await self._logger._drop(self._id, turn_number, finding)  # noqa: SLF001
+        if turn_number in self._open:
+            raise InvalidTurnError(
+                f"turn {turn_number} of trajectory {self._id} is still open; add to it in its "
+                f"block, with turn.add()"
+            )
         if turn_number > self._last:
             raise InvalidTurnError(
                 f"turn {turn_number} of trajectory {self._id} was not logged yet; its last is "
@@ -172,7 +277,7 @@ class Run:
 
         Raises `InvalidTurnError` for a status that is none, or an error text that is too large.
         """
-        await self._end(_status(status), error=error, reward=reward, ended_at=ended_at)
+        await self._end(known_end(status), error=error, reward=reward, ended_at=ended_at)
 
     async def _end(
         self,
@@ -196,31 +301,8 @@ class Run:
         self._ended = True
 
     async def _end_with_block(self, error: BaseException | None) -> None:
-        if error is None or (isinstance(error, SystemExit) and not error.code):
-            await self._end(TrajectoryStatus.COMPLETED)
-        elif isinstance(error, asyncio.CancelledError | KeyboardInterrupt | GeneratorExit):
-            await self._end(TrajectoryStatus.CANCELLED)
-        else:
-            await self._end(TrajectoryStatus.FAILED, error=_words(error))
-
-
-_ENDS = frozenset(TrajectoryStatus) - {TrajectoryStatus.RUNNING}
-
-
-def _status(status: TrajectoryStatus | str) -> TrajectoryStatus:
-    if status not in _ENDS:
-        known = ", ".join(sorted(_ENDS))
-        raise InvalidTurnError(f"a trajectory ends with one of the statuses {known}")
-    return TrajectoryStatus(status)
-
-
-def _words(error: BaseException) -> str:
-    """Describe the exception of a block, whatever its own text does."""
-    try:
-        text = str(error)
-    except Exception:  # noqa: BLE001 - the block's exception must go on, not this one
-        text = "(its text can't be shown)"
-    return f"{type(error).__name__}: {text}"[:_ERROR_CHARACTERS]
+        status, text = how_it_ended(error)
+        await self._end(status, error=text)
 
 
 class RunContext:
@@ -233,13 +315,13 @@ class RunContext:
         self._logger = logger
         self._start = start
         self._run: Run | None = None
-        self._token: Token[Run | None] | None = None
+        self._running: Running | None = None
 
     async def __aenter__(self) -> Run:
         if self._run is not None:
             raise TrajectoryError("this trajectory has run already; call logger.trajectory() again")
         run = self._run = await self._logger._start(self._start)  # noqa: SLF001
-        self._token = _current.set(run)
+        self._running = Running(run)
         return run
 
     async def __aexit__(
@@ -248,14 +330,11 @@ class RunContext:
         error: BaseException | None,
         _traceback: TracebackType | None,
     ) -> None:
-        run, token = self._run, self._token
-        if run is None or token is None:
+        run, running = self._run, self._running
+        if run is None or running is None:
             return
-        self._token = None
-        with contextlib.suppress(
-            ValueError
-        ):  # a block that ends in another context, as fixtures do
-            _current.reset(token)
+        self._running = None
+        running.leave()
         try:
             await run._end_with_block(error)  # noqa: SLF001
         except TrajectoryError:

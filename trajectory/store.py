@@ -44,16 +44,27 @@ class TrajectoryStore:
     of a URL or path is closed with the store; a backend that is handed in is opened and stays its
     owner's to close.
 
+    With `read_only`, a database of a URL or path is opened so that nothing can be written through
+    the store, not even by `prune`: it may be a file or a role without the right to write, or a
+    standby. A backend that is handed in, or one of a plugin without `only_read`, is opened as ever.
+
     Reading makes nothing: a SQLite file that is not there is an error. It waits for no writer, sees
     whole batches, and nothing that a logger has accepted and not stored yet. Use it in one event
     loop, between `open` and `aclose`, or in `async with`.
     """
 
     def __init__(
-        self, backend: str | os.PathLike[str] | StorageBackend = "trajectories.db"
+        self,
+        backend: str | os.PathLike[str] | StorageBackend = "trajectories.db",
+        *,
+        read_only: bool = False,
     ) -> None:
         self._owns_backend = not isinstance(backend, StorageBackend)
         self._backend = backend if isinstance(backend, StorageBackend) else open_backend(backend)
+        self._read_only = read_only
+        only_read = getattr(self._backend, "only_read", None)
+        if read_only and self._owns_backend and only_read is not None:
+            only_read()
         self._is_open = False
         forget_in_child(self)
 
@@ -184,6 +195,8 @@ class TrajectoryStore:
         instant in the future or without a timezone.
         """
         backend = self._opened()
+        if self._read_only:
+            raise ConfigurationError("the store is read-only; make one without read_only to prune")
         before = _instant(older_than)
         capabilities = backend.capabilities
         # What nothing outlives has no journal: those in a folder that is named are of others.

@@ -19,19 +19,13 @@ from trajectory.backend import StorageBackend
 from trajectory.errors import LoggerClosedError, TrajectoryError, WriteFailedError
 from trajectory.forks import forget_in_child
 from trajectory.logger import TrajectoryLogger
-from trajectory.models import (
-    Logged,
-    Question,
-    Trajectory,
-    TrajectoryStatus,
-    Turn,
-    Violation,
-)
+from trajectory.models import Logged, Question, Trajectory, Turn, Violation
+from trajectory.observe import Observing
 from trajectory.redaction import Redact
 from trajectory.report import Accepted, Dropped, FlushReport, Statistics
-from trajectory.run import Run
 from trajectory.scoring.extraction import QuestionExtractor
 from trajectory.settings import LoggerSettings
+from trajectory.sync_run import SyncRun, SyncRunContext
 
 _T = TypeVar("_T")
 
@@ -42,7 +36,7 @@ _FORGOTTEN_S = 10
 """How long a program's end waits for loggers that were forgotten while open."""
 
 
-class SyncTrajectoryLogger:
+class SyncTrajectoryLogger(Observing):
     """`TrajectoryLogger` without `await`; any thread may call it. Use it with `with`.
 
     Each call waits for the background loop to answer: some tens of microseconds, while the turns
@@ -171,6 +165,9 @@ class SyncTrajectoryLogger:
         else:
             self._logger.offer(value)
 
+    def _recorder(self) -> TrajectoryLogger:
+        return self._logger
+
     def trajectory(self, **fields: Any) -> SyncRunContext:
         """Start a trajectory with a `with` block, and end it with it."""
         return SyncRunContext(self, Trajectory(**fields))
@@ -278,64 +275,3 @@ def _closing_at_exit(logger: weakref.ref[SyncTrajectoryLogger]) -> Callable[[], 
             left.close()
 
     return close
-
-
-class SyncRun:
-    """A running trajectory of a `SyncTrajectoryLogger`: `Run` without `await`."""
-
-    def __init__(self, logger: SyncTrajectoryLogger, run: Run) -> None:
-        self._logger = logger
-        self._run = run
-
-    def __repr__(self) -> str:
-        return f"<Sync{repr(self._run)[1:]}"
-
-    @property
-    def id(self) -> UUID:
-        """The trajectory's id."""
-        return self._run.id
-
-    def log_turn(self, prompt: str, response: str, **fields: Any) -> Turn:
-        """Log the next turn and return it; see `Run.log_turn`."""
-        return self._logger._wait(self._run.log_turn(prompt, response, **fields))  # noqa: SLF001
-
-    def log_question(self, turn_number: int, question: Question) -> Accepted | Dropped:
-        """Log a question that was found after its turn was logged."""
-        return self._logger.log_question(self.id, turn_number, question)
-
-    def log_violation(self, turn_number: int, violation: Violation) -> Accepted | Dropped:
-        """Log a violation that was found after its turn was logged."""
-        return self._logger.log_violation(self.id, turn_number, violation)
-
-    def end(
-        self, status: TrajectoryStatus | str = TrajectoryStatus.COMPLETED, **fields: Any
-    ) -> None:
-        """End the trajectory; see `Run.end`."""
-        self._logger._wait(self._run.end(status, **fields))  # noqa: SLF001
-
-
-class SyncRunContext:
-    """What `SyncTrajectoryLogger.trajectory(...)` returns; the block's end decides the status."""
-
-    def __init__(self, logger: SyncTrajectoryLogger, start: Trajectory) -> None:
-        self._logger = logger
-        self._start = start
-        self._run: Run | None = None
-
-    def __enter__(self) -> SyncRun:
-        self._run = self._logger._wait(self._logger._logger._start(self._start))  # noqa: SLF001
-        return SyncRun(self._logger, self._run)
-
-    def __exit__(
-        self,
-        _type: type[BaseException] | None,
-        error: BaseException | None,
-        _traceback: TracebackType | None,
-    ) -> None:
-        if self._run is None:
-            return
-        try:
-            self._logger._wait(self._run._end_with_block(error))  # noqa: SLF001
-        except TrajectoryError:
-            if error is None:
-                raise  # else the body's own exception says more

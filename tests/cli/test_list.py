@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -13,12 +14,15 @@ from typing import Any
 import pytest
 from hostile import HOSTILE, obeyed
 from looking import LATER, answered, at, done, id_of, ran, refused, started, store, turn_of
+from typer.testing import CliRunner
 
 from trajectory import Question, ToolCall, TrajectoryStore, Violation
-from trajectory.cli.filters import Filters, instant, metadata
+from trajectory.cli import app
+from trajectory.cli.filters import Filters, metadata
 from trajectory.door import now_utc
 from trajectory.errors import ConfigurationError
 from trajectory.testing.samples import NOON
+from trajectory.when import instant
 
 HARD = Question(question_text="Which?", effort_level="high")
 BROKEN = Violation(preference_name="short", severity="major")
@@ -386,3 +390,30 @@ def test_a_source_is_a_name_that_can_be_stored(database: str, command: str, name
     assert "--source" in refused(2, *arguments, "--source", name)
     longest = Question(question_text="?", effort_level="low", source="x" * 255)
     assert done(*arguments, "--source", longest.source)
+
+
+@pytest.mark.parametrize("command", ["list", "stats"])
+@pytest.mark.parametrize("width", [80, 90, 120, 200])
+def test_tables_fit_on_a_terminal(tmp_path: Path, command: str, width: int) -> None:
+    """What can be done without goes, but for the score; in a pipe nothing is left out."""
+    db = str(tmp_path / "t.db")
+    store(
+        db,
+        [started(n, agent_name="agent " * 9, spec_id="spec " * 9) for n in range(1, 4)],
+        [
+            turn_of(n, token_count=10**n, tool_calls=[ToolCall(tool_name="t" * 90)])
+            for n in range(1, 4)
+        ],
+    )
+    screen = {"FORCE_COLOR": "1", "TERM": "xterm", "COLUMNS": str(width)}
+    shown = CliRunner().invoke(app, [command, "--db", db], env=screen)
+    assert shown.exit_code == 0
+    rows = re.sub(r"\x1b\[[0-9;]*m", "", shown.stdout).splitlines()
+    assert max(map(len, rows)) <= width
+    if command == "list":
+        plain = done("list", "--db", db)
+        assert str(id_of(1)) in plain
+        assert str(id_of(1))[:13] in shown.stdout
+        assert [row.split()[-1] for row in rows] == [row.split()[-1] for row in plain.splitlines()]
+        assert ("spec spec" in shown.stdout) is (width >= 120)
+        assert (str(id_of(1)) in shown.stdout) is (width == 200)

@@ -1,4 +1,4 @@
-"""Commands whose standard output is full, closed or read by nobody: one line, and exit code 1."""
+"""Commands whose standard output is full, closed or read by nobody: one line, or none."""
 
 from __future__ import annotations
 
@@ -87,6 +87,31 @@ def test_lines_that_wait_for_their_block_are_not_lost_in_silence(
         1,
         "error: the answer could not be written: No space left on device\n",
     )
+
+
+@pytest.mark.parametrize("command", ["list", "stats", "score", "tail", "show", "log"])
+@pytest.mark.parametrize("options", [(), ("--json",)], ids=["lines", "json"])
+def test_a_reader_that_leaves_ends_it_without_a_word(
+    tmp_path: Path, command: str, options: tuple[str, ...]
+) -> None:
+    ran(tmp_path, "", "log", "turns.jsonl")
+    with closing(sqlite3.connect(tmp_path / "trajectories.db")) as database:
+        [(id_,)] = database.execute("SELECT id FROM trajectories").fetchall()
+    named = [str(UUID(bytes=id_) if isinstance(id_, bytes) else UUID(id_))]
+    more = {"show": named, "log": ["turns.jsonl"]}.get(command, [])
+    reading, writing = os.pipe()
+    os.close(reading)  # has left before the first line
+    with os.fdopen(writing, "wb") as pipe:
+        done = subprocess.run(
+            [sys.executable, "-c", PROGRAM, command, *more, "--db", "trajectories.db", *options],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            stdout=pipe,
+            stderr=subprocess.PIPE,
+            timeout=60,
+            check=False,
+        )
+    assert (done.returncode, done.stderr) == (141, b"")
 
 
 @pytest.mark.parametrize(("at_once", "flushes"), [(True, 3), (False, 0)])

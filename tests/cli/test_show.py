@@ -15,8 +15,17 @@ import pytest
 from hostile import HOSTILE, obeyed
 from looking import answered, done, id_of, ran, refused, started, store, turn_of
 
-from trajectory import Message, Question, ToolCall, Trajectory, TrajectoryStore, Turn, Violation
-from trajectory.cli import show, summary
+from trajectory import (
+    Message,
+    Question,
+    ToolCall,
+    Trajectory,
+    TrajectoryStore,
+    Turn,
+    Violation,
+    summary,
+)
+from trajectory.cli import show
 from trajectory.testing.samples import NOON, full_trajectory, full_turn
 
 ROOT = Path(__file__).parents[2]

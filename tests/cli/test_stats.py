@@ -15,9 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from looking import answered, at, done, ran, started, store, turn_of
 
-from trajectory import Question, ToolCall, Trajectory, Turn, Violation
-from trajectory.cli import measures, stats
-from trajectory.cli.measures import BARS, Percentiles, Ranking, Timeline
+from trajectory import Question, ToolCall, Trajectory, Turn, Violation, figures, measures
+from trajectory.measures import BARS, Percentiles, Ranking, Timeline
 from trajectory.testing.samples import NOON
 
 HARD = Question(question_text="Which?", effort_level="high")
@@ -152,7 +151,7 @@ def test_nothing_is_known_of_nothing(tmp_path: Path) -> None:
 
 
 def test_counts_in_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stats, "_AT_ONCE", 3)
+    monkeypatch.setattr(figures, "_AT_ONCE", 3)
     db = str(tmp_path / "t.db")
     numbers = range(1, 12)
     store(db, [started(n) for n in numbers], [turn_of(n, e) for n in numbers for e in range(n)])

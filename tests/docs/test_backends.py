@@ -287,8 +287,10 @@ def test_the_tables_are_those_of_the_contract() -> None:
 
 def test_the_methods_that_may_be_there_are_asked_for() -> None:
     optional = [row[0].strip("`").partition("(")[0] for row in table("optional")]
-    assert optional == ["from_url", "forget", "survive_power_loss", "count", "delete_silent"]
+    assert optional == [
+        *("from_url", "forget", "survive_power_loss", "only_read", "count", "delete_silent")
+    ]
     assert "from_url" in (open_backend.__code__.co_names)
-    assert all(f"{name}()" in (trajectory.backend.__doc__ or "") for name in optional[1:3])
+    assert all(f"{name}()" in (trajectory.backend.__doc__ or "") for name in optional[1:4])
     assert "count" in vars(Counting)
     assert {"delete_silent", "give_back_space"} <= vars(Pruning).keys()

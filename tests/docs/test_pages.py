@@ -20,6 +20,7 @@ from typer.testing import CliRunner
 
 import trajectory
 from trajectory.cli import app
+from trajectory.genai import conventions
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -61,7 +62,7 @@ SIGNALLED = [block for block in BLOCKS if block.way == "signalled"]
 _FORK = "ignore:This process (pid:DeprecationWarning"
 """What newer Pythons say of each fork beside a thread; the page says so too."""
 
-JSON_LINES = [block for block in BLOCKS if block.language == "json"]
+JSON_LINES = [block for block in BLOCKS if block.language == "json" and block.way != "config"]
 
 
 def environment(folder: Path) -> dict[str, str]:
@@ -86,6 +87,7 @@ def test_blocks_are_of_known_kinds() -> None:
     assert kinds <= {
         ("python", None), ("python", "signalled"), ("python", "fragment"),
         ("console", None), ("toml", None), ("text", None), ("json", "log"), ("json", "import"),
+        ("json", "config"),
     }  # fmt: skip
     fences = sum(len(re.findall("^```", page.read_text(), re.MULTILINE)) for page in PAGES)
     assert fences == 2 * sum(1 if block.output is None else 2 for block in BLOCKS)
@@ -169,9 +171,14 @@ def test_commands_and_their_options_exist(page: str, line: str) -> None:
         assert option in shown.output
 
 
+OWN_ATTRIBUTES = {value for value in vars(conventions).values() if isinstance(value, str)}
+
+
 def test_public_names_exist() -> None:
     for page in PAGES:
         for name in re.findall(r"`trajectory\.([A-Za-z]\w+)\(?", page.read_text(encoding="utf-8")):
+            if any(f"{known}.".startswith(f"trajectory.{name}.") for known in OWN_ATTRIBUTES):
+                continue  # of a span
             assert hasattr(trajectory, name) or find_spec(f"trajectory.{name}"), name
 
 

@@ -15,6 +15,7 @@ from trajectory import Trajectory, Turn
 from trajectory.formats import ImportedTrajectory, exporter_names, importer_names
 
 _OF_OUR_OWN = ("jsonl",)  # no real file has it but those that we write
+_DESCRIBED = {"otlp": "otel-otlp"}
 
 
 def _real_files() -> list[Any]:
@@ -22,7 +23,7 @@ def _real_files() -> list[Any]:
         pytest.param(format_, *each.values, id=f"{format_}-{each.id}", marks=each.marks)
         for format_ in importer_names()
         if format_ not in _OF_OUR_OWN
-        for each in described(format_)
+        for each in described(_DESCRIBED.get(format_, format_))
     ]
 
 

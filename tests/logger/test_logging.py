@@ -10,6 +10,7 @@ import pytest
 
 from trajectory import (
     Accepted,
+    BackendUnavailableError,
     BufferFullError,
     ConfigurationError,
     InvalidTurnError,
@@ -23,6 +24,7 @@ from trajectory import (
     TurnQuery,
     Violation,
 )
+from trajectory.backend import Batch
 from trajectory.backends.memory import MemoryBackend
 
 CANARY = "canary-7c1e"
@@ -184,6 +186,37 @@ async def test_the_numbers_add_up_at_rest() -> None:
     assert (got.accepted, got.stored, got.dropped, got.buffered) == (15, 10, 5, 0)
     assert (got.buffered_bytes, got.oldest_age) == (0, 0.0)
     assert got.last_stored_at is not None
+
+
+class _Paced(MemoryBackend):
+    """Each write takes so long by a clock of its own; the first one finds the database away."""
+
+    def __init__(self, clock: list[float]) -> None:
+        super().__init__()
+        self._clock = clock
+        self._tries = 0
+
+    async def write(self, batch: Batch, /) -> None:
+        self._tries += 1
+        self._clock[0] += 2.0
+        if self._tries == 1:
+            raise BackendUnavailableError("away")
+        await super().write(batch)
+
+
+async def test_the_time_of_writes_that_committed_is_counted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = [100.0]
+    monkeypatch.setattr("trajectory.retry.perf_counter", lambda: clock[0])
+    settings = LoggerSettings(retry_initial_ms=1, retry_max_ms=1)
+    async with TrajectoryLogger(_Paced(clock), settings) as logger:
+        assert logger.statistics().writing_seconds == 0.0
+        for _ in range(2):
+            await logger.log_turn(turn())
+            await logger.flush()
+        got = logger.statistics()
+    assert (got.batches, got.retries, got.writing_seconds) == (2, 1, 4.0)
 
 
 async def test_not_open_and_closed_are_clear_errors() -> None:

@@ -83,7 +83,8 @@ def test_the_wheel_holds_the_package_and_its_migrations(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
     tops = {name.partition("/")[0] for name in names}
-    assert tops == {"trajectory", f"trajectory_log-{trajectory.__version__}.dist-info"}
+    door = "_trajectory_pytest.py"  # of the pytest plugin
+    assert tops == {"trajectory", door, f"trajectory_log-{trajectory.__version__}.dist-info"}
     scripts = {name for name in names if name.startswith("trajectory/_migrations/")}
     versions = {path.name for path in (ROOT / "alembic" / "versions").glob("*.py")}
     assert scripts == {
@@ -93,7 +94,7 @@ def test_the_wheel_holds_the_package_and_its_migrations(wheel: Path) -> None:
     }
     assert "trajectory/py.typed" in names
     modules = {str(path.relative_to(ROOT)) for path in (ROOT / "trajectory").rglob("*.py")}
-    assert modules == {name for name in names if name.endswith(".py")} - scripts
+    assert modules == {name for name in names if name.endswith(".py")} - scripts - {door}
 
 
 def test_the_source_archive_holds_what_the_wheel_and_the_tests_need(built: Path) -> None:
@@ -110,6 +111,7 @@ def test_the_source_archive_holds_what_the_wheel_and_the_tests_need(built: Path)
         "alembic/versions/0001_turns.py",
         "tests/packaging/test_wheel.py",
         "trajectory/py.typed",
+        "_trajectory_pytest.py",
     } <= names
     assert not [n for n in names if "__pycache__" in n or n.endswith((".pyc", ".db"))]
 
@@ -162,3 +164,28 @@ def test_an_installed_wheel_logs_a_turn(run: Any, tmp_path: Path, upgraded: bool
     out = run("python", "-W", "error", "-c", LOG_A_TURN)
     assert out == "[(1, 'which provider?', 'Google or GitHub?')]\n"
     assert migrations.check(str(tmp_path / "turns.db")).standing is migrations.Standing.CURRENT
+
+
+USES_THE_PLUGIN = """
+def test_logs(sync_trajectory_logger):
+    with sync_trajectory_logger.trajectory(agent_name="a") as run:
+        run.log_turn("p", "r")
+    assert [turn.prompt for turn in sync_trajectory_logger.turns()] == ["p"]
+
+def test_fails(sync_trajectory_logger):
+    with sync_trajectory_logger.trajectory(agent_name="a") as run:
+        run.log_turn("p", "r")
+        assert 1 == 2
+"""
+
+
+def test_an_installed_wheel_is_a_pytest_plugin(run: Any, tmp_path: Path) -> None:
+    (tmp_path / "test_it.py").write_text(USES_THE_PLUGIN)
+    program = (
+        "import pytest; assert pytest.main(['-q', '--trajectory-db=runs.db', '-k', '{}']) == {}"
+    )
+    run("python", "-c", program.format("logs", 0))
+    run("python", "-c", program.format("fails", 1))
+    found = json.loads(run("trajectory", "list", "--db", "runs.db", "--json", "--limit", "1"))
+    [newest] = found["trajectories"]
+    assert (newest["status"], newest["reward"]) == ("failed", 0.0)

@@ -1,6 +1,7 @@
 """The command line: thin verbs over the library.
 
-Exit codes: 0 done, 1 failed, 2 wrong use (arguments, a URL, path or setting that can't be used).
+Exit codes: 0 done, 1 failed, 2 wrong use (arguments, a URL, path or setting that can't be used),
+141 whoever read the answer left before its end.
 With `--json` a failure is an object on stdout as well: `{"error": "..."}`.
 Nothing here loads SQLAlchemy or Alembic: each command imports what it needs when it runs.
 """
@@ -21,6 +22,7 @@ from trajectory.cli import (
     imports,
     listing,
     log,
+    mcp,
     outlet,
     prune,
     recover,
@@ -60,6 +62,8 @@ class Commands(TyperGroup):
             wrong = isinstance(error, ConfigurationError)
             missing = isinstance(error, MissingDependencyError)
             raise typer.Exit(WRONG_USE if wrong and not missing else FAILED) from None
+        except BrokenPipeError:
+            raise typer.Exit(outlet.READER_LEFT) from None
         except _UsageError as error:
             if ctx.meta[_JSON]:
                 answer({"error": error.format_message()})
@@ -107,6 +111,7 @@ app.command("recover")(recover.recover_)
 app.command("doctor")(doctor.doctor)
 app.command("erase")(erase.erase_)
 app.command("prune")(prune.prune_)
+app.command("mcp")(mcp.mcp_)
 
 
 def main() -> None:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import functools
 import inspect
 import json
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, fields
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Annotated, Any, NoReturn, TypeVar, get_type_hints
 
 import typer
@@ -18,10 +17,7 @@ from trajectory.errors import ConfigurationError, InvalidQueryError
 from trajectory.models import AGENT, EffortLevel, Severity, TrajectoryStatus
 from trajectory.query import TrajectoryQuery, TurnQuery
 from trajectory.values import clean_text
-
-_AGE = re.compile(r"(\d{1,9})([smhdw])", re.ASCII)
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
-_WHEN = "2026-01-31, 2026-01-31T10:00+01:00 (UTC if it names no zone) or an age such as 30d or 12h"
+from trajectory.when import instant
 
 _LABELS = {
     "spec": "spec_id",
@@ -178,18 +174,6 @@ def filtered(command: Callable[..., Any]) -> Callable[..., Any]:
     with_options.__annotations__ = {each.name: each.annotation for each in parameters}
     del with_options.__wrapped__
     return with_options
-
-
-def instant(text: str, now: datetime, option: str) -> datetime:
-    """Read a date, a time or an age before `now`. Raises `ConfigurationError`."""
-    age = _AGE.fullmatch(text)
-    try:
-        if age:
-            return now - timedelta(**{_UNITS[age[2]]: int(age[1])})
-        found = datetime.fromisoformat(text)
-        return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
-    except (ValueError, OverflowError):
-        raise ConfigurationError(f"{option} {text[:60]!r} is no time; give {_WHEN}") from None
 
 
 def metadata(texts: list[str]) -> dict[tuple[str, ...], Any]:

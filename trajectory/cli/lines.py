@@ -43,6 +43,17 @@ def indented(text: str, margin: str) -> list[str]:
     return [f"{margin}{line}".rstrip() for line in visible(text).split("\n")]
 
 
+def short(id_: str) -> str:
+    """Shorten an id to where it begins, which `trajectory show` takes as well."""
+    return id_[:13]
+
+
+def width_of(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> int:
+    """Say how many columns of the terminal a table takes."""
+    widths = [max(map(cell_len, column)) for column in zip(heads, *rows, strict=True)]
+    return sum(widths) + 2 * (len(widths) - 1)
+
+
 def table(
     heads: Sequence[str], rows: Sequence[Sequence[str]], right: frozenset[str] = frozenset()
 ) -> list[str]:

@@ -13,18 +13,20 @@ from trajectory.cli import lines, screen
 from trajectory.cli.filters import Filters, Source, filtered
 from trajectory.cli.options import DEFAULT_DB, Db, Json
 from trajectory.cli.running import run
-from trajectory.cli.summary import Summary, summaries
 from trajectory.door import now_utc
 from trajectory.errors import ConfigurationError
 from trajectory.models import AGENT
 from trajectory.query import TrajectoryCursor, TrajectoryQuery
 from trajectory.store import TrajectoryStore
+from trajectory.summary import Summary, summaries
 
 _HEADS = ("when (UTC)", "id", "agent", "spec", "status", "turns", "tokens", "score")
 _FIGURES = frozenset({"turns", "tokens", "score"})
 _PAGE = 20
 _LONG = frozenset({"system_prompt", "tools"})
 """What a list leaves out."""
+_NARROW = 8
+"""So wide is the column of agents at least, whatever the screen."""
 _SHOWN_AT_ONCE = 200
 """Rows that are counted and printed together; their columns are as wide as they need."""
 
@@ -71,7 +73,7 @@ async def _print(db: str, query: TrajectoryQuery, limit: int, source: str) -> No
             asked = min(left, _SHOWN_AT_ONCE)
             part = await _part(store, query, asked, source)
             rows = [_row(each, now_utc()) for each in part.summaries]
-            head, *body = lines.table(_HEADS, rows, _FIGURES)
+            head, *body = lines.table(*_fitting(rows, page.width), _FIGURES)
             if left == limit:
                 page.line(head, "bold")
             for line in body:
@@ -106,6 +108,22 @@ def _row(summary: Summary, now: datetime) -> tuple[str, ...]:
         lines.figure(summary.totals.tokens),
         lines.signed(summary.score.total),
     )
+
+
+def _fitting(
+    rows: list[tuple[str, ...]], width: int | None
+) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Give heads and rows that fit on a screen, if they can: what can be done without, goes."""
+    if width is None or lines.width_of(_HEADS, rows) <= width:
+        return _HEADS, rows
+    rows = [(when, lines.short(id_), *rest) for when, id_, *rest in rows]
+    if lines.width_of(_HEADS, rows) <= width:
+        return _HEADS, rows
+    heads = tuple(each for each in _HEADS if each != "spec")
+    rows = [(when, id_, agent, *rest) for when, id_, agent, _, *rest in rows]
+    others = [(*row[:2], *row[3:]) for row in rows]
+    left = max(_NARROW, width - 2 - lines.width_of((*heads[:2], *heads[3:]), others))
+    return heads, [(*row[:2], lines.cut(row[2], left), *row[3:]) for row in rows]
 
 
 async def _answer(db: str, query: TrajectoryQuery, limit: int, source: str) -> None:

@@ -12,9 +12,16 @@ from trajectory.cli.screen import fail, unwritten
 
 FAILED = 1
 
+READER_LEFT = 141
+"""The exit code where whoever read the answer left before its end: what a shell gives a program
+that SIGPIPE ends, so `trajectory list | head -1` is quiet, and `pipefail` can tell."""
+
 
 def run(command: Callable[[], object]) -> NoReturn:
-    """Run a command to its end, and leave with its exit code; with 1 if its answer got lost."""
+    """Run a command to its end, and leave with its exit code.
+
+    Where its answer got lost: with 1, or with 141 and no word if its reader left.
+    """
     closed = sys.stdout is None
     _occupy_standard_numbers()
     code: int | str | None = 0
@@ -27,9 +34,10 @@ def run(command: Callable[[], object]) -> NoReturn:
         code = FAILED
     if closed:
         fail("standard output is closed, so the answer is lost")
-        code = code or FAILED
-    elif not _flushed(tells=not code):
-        code = code or FAILED
+        code = FAILED if code in {0, None, READER_LEFT} else code
+    else:
+        lost = _flush(tells=not code)
+        code = code or lost
     sys.exit(code)
 
 
@@ -53,15 +61,19 @@ def is_read() -> bool:
     return not any(state & select.POLLERR for _, state in poll.poll(0))
 
 
-def _flushed(*, tells: bool) -> bool:
-    """Write what still waits. Where that fails, throw it away: Python's end would try again."""
+def _flush(*, tells: bool) -> int:
+    """Write what still waits, and give the exit code for how that went.
+
+    Where it fails, throw it away: Python's end would try again.
+    """
     try:
         sys.stdout.flush()
     except OSError as error:
-        if tells and not isinstance(error, BrokenPipeError):
+        left = isinstance(error, BrokenPipeError)
+        if tells and not left:
             fail(unwritten(error))
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, sys.stdout.fileno())
         os.close(nowhere)
-        return False
-    return True
+        return READER_LEFT if left else FAILED
+    return 0

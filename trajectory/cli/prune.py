@@ -9,13 +9,13 @@ import typer
 
 from trajectory.cli import screen
 from trajectory.cli.asking import confirmed
-from trajectory.cli.filters import instant
 from trajectory.cli.options import DEFAULT_DB, Db, JournalDir, Json
 from trajectory.cli.recover import journal_folder
 from trajectory.cli.running import run
 from trajectory.door import now_utc
 from trajectory.retention import Pruned
 from trajectory.store import TrajectoryStore
+from trajectory.when import instant
 from trajectory.words import counted
 
 _MIB = 2**20

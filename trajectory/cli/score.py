@@ -5,7 +5,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Sequence
 from contextlib import aclosing
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 from uuid import UUID
@@ -18,7 +18,8 @@ from trajectory.cli.filters import Filters, Limit, filtered, source_name
 from trajectory.cli.options import DEFAULT_DB, Db, Json
 from trajectory.cli.running import run
 from trajectory.errors import ConfigurationError
-from trajectory.models import AGENT, EffortLevel, Severity
+from trajectory.figures import COUNTS, RESULTS, Sums
+from trajectory.models import AGENT
 from trajectory.query import TrajectoryQuery
 from trajectory.scoring import FORMULA, PPPWeights
 from trajectory.scoring.effort import HEURISTIC
@@ -27,9 +28,7 @@ from trajectory.words import counted
 
 FAILED = 1
 
-_COUNTS = (*EffortLevel, *Severity)
-_RESULTS = ("r_proact", "r_pers", "total")
-_HEADS = ("id", *_COUNTS, *_RESULTS)
+_HEADS = ("id", *COUNTS, *RESULTS)
 _FIGURES = frozenset(_HEADS[1:])
 _SHOWN_AT_ONCE = 200
 """Rows that are printed together; their columns are as wide as they need."""
@@ -127,30 +126,6 @@ async def _missing(store: TrajectoryStore, ids: Sequence[UUID]) -> list[UUID]:
     return [id_ for id_ in ids if await store.get(id_) is None]
 
 
-@dataclass(slots=True)
-class Sums:
-    """The counts of all trajectories together, and the means of their scores."""
-
-    number: int = 0
-    counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(_COUNTS, 0))
-    scores: dict[str, float] = field(default_factory=lambda: dict.fromkeys(_RESULTS, 0.0))
-
-    def add(self, scored: TrajectoryScore) -> None:
-        """Add one."""
-        self.number += 1
-        for name in _COUNTS:
-            self.counts[name] += getattr(scored.score.counts, name)
-        for name in _RESULTS:
-            self.scores[name] += getattr(scored.score, name)
-
-    @property
-    def means(self) -> dict[str, float] | None:
-        """The means; None of nothing."""
-        if not self.number:
-            return None
-        return {name: round(sum_ / self.number, 6) for name, sum_ in self.scores.items()}
-
-
 class _Table:
     def __init__(self) -> None:
         self._page = screen.Page()
@@ -164,8 +139,8 @@ class _Table:
             cells.append(
                 (
                     f"mean of {sums.number:,}",
-                    *(lines.figure(sums.counts[name]) for name in _COUNTS),
-                    *(lines.signed(means[name]) for name in _RESULTS),
+                    *(lines.figure(sums.counts[name]) for name in COUNTS),
+                    *(lines.signed(means[name]) for name in RESULTS),
                 )
             )
         head, *body = lines.table(_HEADS, cells, _FIGURES)
@@ -181,8 +156,8 @@ def _row(scored: TrajectoryScore) -> tuple[str, ...]:
     result = scored.score
     return (
         str(scored.trajectory_id),
-        *(lines.figure(getattr(result.counts, name)) for name in _COUNTS),
-        *(lines.signed(getattr(result, name)) for name in _RESULTS),
+        *(lines.figure(getattr(result.counts, name)) for name in COUNTS),
+        *(lines.signed(getattr(result, name)) for name in RESULTS),
     )
 
 
@@ -224,8 +199,8 @@ def _as_json(scored: TrajectoryScore) -> dict[str, Any]:
     result = scored.score
     return {
         "id": str(scored.trajectory_id),
-        **{name: getattr(result.counts, name) for name in _COUNTS},
-        **{name: getattr(result, name) for name in _RESULTS},
+        **{name: getattr(result.counts, name) for name in COUNTS},
+        **{name: getattr(result, name) for name in RESULTS},
     }
 
 

@@ -25,6 +25,14 @@ class OutputError(TrajectoryError):
     """Standard output takes no more."""
 
 
+class _Console(Console):
+    """The console of stdout."""
+
+    def on_broken_pipe(self) -> None:
+        """Leave it to the command line to end, where Rich would exit by itself."""
+        raise  # noqa: PLE0704 - called while the error is handled
+
+
 def visible(text: str) -> str:
     r"""Show what a terminal would obey as an escape (`\x1b`), so that it is read, not executed."""
     return _OBEYED.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
@@ -33,7 +41,7 @@ def visible(text: str) -> str:
 def say(text: str, style: str = "") -> None:
     """Print one line for a person on stdout. Raises `OutputError`."""
     with _to_stdout():
-        Console(soft_wrap=True, highlight=False).print(Text(printable(visible(text)), style=style))
+        _Console(soft_wrap=True, highlight=False).print(Text(printable(visible(text)), style=style))
 
 
 class Page:
@@ -45,7 +53,7 @@ class Page:
 
     def __init__(self, *, at_once: bool = False) -> None:
         self._at_once = at_once
-        self._console = Console(soft_wrap=True, highlight=False)
+        self._console = _Console(soft_wrap=True, highlight=False)
         self.is_watched = self._console.is_terminal
         """Whether a person watches, as far as can be known."""
         self.width = self._console.width if self.is_watched else None

@@ -18,12 +18,12 @@ from trajectory.cli.conversation import Line, told
 from trajectory.cli.filters import Source
 from trajectory.cli.options import DEFAULT_DB, Db, Json
 from trajectory.cli.running import run
-from trajectory.cli.summary import Summary, summaries
 from trajectory.door import now_utc
 from trajectory.errors import ConfigurationError, TrajectoryError
 from trajectory.models import AGENT, Trajectory, Turn
 from trajectory.query import TrajectoryQuery, TurnCursor, TurnQuery
 from trajectory.store import TrajectoryStore
+from trajectory.summary import Summary, summaries
 from trajectory.words import counted
 
 _PREFIX = re.compile(r"[0-9a-f]{4,31}", re.ASCII)

@@ -2,103 +2,20 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing
-from typing import Any
-from uuid import UUID
+from collections.abc import Sequence
 
 from trajectory.cli import lines, screen
 from trajectory.cli.filters import Filters, Source, filtered
-from trajectory.cli.measures import Bar, Percentiles, Ranking, Timeline
 from trajectory.cli.options import DEFAULT_DB, Db, Json
 from trajectory.cli.progress import watched
 from trajectory.cli.running import run
-from trajectory.counts import tokens_of
-from trajectory.models import AGENT, EffortLevel, Severity, Trajectory, Turn, turn_bytes
-from trajectory.query import TrajectoryQuery, TurnQuery
+from trajectory.figures import SHARES, TOP, Statistics, figures_of
+from trajectory.measures import Bar
+from trajectory.models import AGENT, EffortLevel, Severity
 from trajectory.store import TrajectoryStore
 from trajectory.words import counted
 
-_SHARES = (("p50", 0.5), ("p90", 0.9), ("p99", 0.99))
-_AT_ONCE = 500
-_TOP = 10
 _WIDTH = 30
-_UNKNOWN = "unknown"
-
-
-class Statistics:
-    """What is told of some turns and their trajectories. Takes little memory for any number."""
-
-    def __init__(self, source: str) -> None:
-        self._source = source
-        self.trajectories = 0
-        self.turns = 0
-        self.tokens: int | None = None
-        """Of all turns that say how many they took; None where none does."""
-        self.timeline = Timeline()
-        self.latency = Percentiles()
-        self.statuses: Counter[str] = Counter()
-        self.efforts: Counter[str] = Counter()
-        self.severities: Counter[str] = Counter()
-        self.agents = Ranking()
-        self.tools = Ranking()
-        self.tool_calls = 0
-        self.tool_errors = 0
-        self.failed = 0
-
-    def begin(self, trajectory: Trajectory) -> None:
-        """Count a trajectory."""
-        self.trajectories += 1
-        self.statuses[trajectory.status or _UNKNOWN] += 1
-
-    def add(self, turn: Turn, agent_name: str | None) -> None:
-        """Count a turn."""
-        tokens = tokens_of(turn)
-        self.turns += 1
-        if tokens is not None:
-            self.tokens = tokens + (self.tokens or 0)
-        self.timeline.add(turn.created_at, tokens or 0)
-        if turn.latency_ms is not None:
-            self.latency.add(turn.latency_ms)
-        self.failed += turn.error is not None
-        if agent_name is not None:
-            self.agents.add(agent_name)
-        for call in turn.tool_calls:
-            self.tools.add(call.tool_name)
-            self.tool_calls += 1
-            self.tool_errors += call.is_error is True
-        for question in turn.questions:
-            if question.source == self._source:
-                self.efforts[question.effort_level] += 1
-        for violation in turn.violations:
-            if violation.source == self._source:
-                self.severities[violation.severity] += 1
-
-    def as_json(self) -> dict[str, Any]:
-        """Give all by name."""
-        unit, bars = self.timeline.bars()
-        return {
-            "trajectories": self.trajectories,
-            "statuses": dict(sorted(self.statuses.items())),
-            "turns": self.turns,
-            "failed_turns": self.failed,
-            "tokens": self.tokens,
-            "over_time": {"unit": unit, "bars": [bar._asdict() for bar in bars]},
-            "latency_ms": {
-                "turns": self.latency.count,
-                **{name: self.latency.of(share) for name, share in _SHARES},
-                "exact": self.latency.is_exact,
-            },
-            "source": self._source,
-            "questions": {each.value: self.efforts[each] for each in EffortLevel},
-            "violations": {each.value: self.severities[each] for each in Severity},
-            "tool_calls": self.tool_calls,
-            "tool_errors": self.tool_errors,
-            "agents": [{"name": n, "turns": c} for n, c in self.agents.top(_TOP)],
-            "tools": [{"name": n, "calls": c} for n, c in self.tools.top(_TOP)],
-            "names_exact": self.agents.is_exact and self.tools.is_exact,
-        }
 
 
 @filtered
@@ -117,54 +34,14 @@ def stats(
 
 
 async def _stats(db: str, chosen: Filters, source: str, *, json: bool) -> None:
-    statistics = Statistics(source)
     parents, wanted = chosen.parents(), chosen.own_turns()
     with watched("counting", None) as progress:
-        size = 0
-        async with TrajectoryStore(db) as store, aclosing(_chunks(store, parents)) as chunks:
-            async for chunk in chunks:
-                size += await _count(store, chunk, wanted, statistics)
-                progress(size, statistics.turns)
+        async with TrajectoryStore(db) as store:
+            statistics = await figures_of(store, parents, wanted, source, progress)
     if json:
         screen.answer(statistics.as_json())
     else:
         _show(statistics, source)
-
-
-async def _chunks(
-    store: TrajectoryStore, parents: TrajectoryQuery
-) -> AsyncGenerator[list[Trajectory], None]:
-    chunk: list[Trajectory] = []
-    async with aclosing(store.trajectories(parents)) as found:
-        async for each in found:
-            chunk.append(each)
-            if len(chunk) == _AT_ONCE:
-                yield chunk
-                chunk = []
-    yield chunk
-
-
-async def _count(
-    store: TrajectoryStore, chunk: list[Trajectory], wanted: TurnQuery, statistics: Statistics
-) -> int:
-    """Count the turns of some trajectories that are wanted; give about how many bytes they have."""
-    size = 0
-    by_id = {each.id: each for each in chunk}
-    begun: set[UUID] = set()
-    query = wanted.model_copy(update={"ids": tuple(by_id)})
-    async with aclosing(store.turns(query)) as turns:
-        async for turn in turns:
-            trajectory = by_id[turn.trajectory_id]
-            if trajectory.id not in begun:
-                begun.add(trajectory.id)
-                statistics.begin(trajectory)
-            statistics.add(turn, trajectory.agent_name)
-            size += turn_bytes(turn)
-    if wanted == TurnQuery():
-        for trajectory in chunk:
-            if trajectory.id not in begun:
-                statistics.begin(trajectory)
-    return size
 
 
 def _show(statistics: Statistics, source: str) -> None:
@@ -189,7 +66,7 @@ def _show(statistics: Statistics, source: str) -> None:
     latency = statistics.latency
     told = [
         f"{name} {lines.milliseconds(value)}"
-        for name, share in _SHARES
+        for name, share in SHARES
         if (value := latency.of(share)) is not None
     ]
     if told:
@@ -207,7 +84,7 @@ def _show(statistics: Statistics, source: str) -> None:
         ("agent", "turns", statistics.agents),
         ("tool", "calls", statistics.tools),
     ):
-        rows = [(lines.label(name, 40), f"{count:,}") for name, count in ranking.top(_TOP)]
+        rows = [(lines.label(name, 40), f"{count:,}") for name, count in ranking.top(TOP)]
         if rows:
             page.line()
             first, *rest = lines.table((head, figure), rows, frozenset({figure}))

@@ -28,6 +28,7 @@ _IMPORTERS = {
     "codex": "trajectory.formats.codex:Codex",
     "jsonl": "trajectory.formats.jsonl:JsonLines",
     "openai-chat": "trajectory.formats.openai_chat:OpenAIChat",
+    "otlp": "trajectory.formats.otlp_read:OtlpImport",
     "sharegpt": "trajectory.formats.sharegpt:ShareGPT",
     "swe-agent": "trajectory.formats.swe_agent:SWEAgent",
 }
@@ -36,6 +37,8 @@ _EXPORTERS: dict[str, str] = {
     "csv": "trajectory.formats.csv_:Csv",
     "jsonl": "trajectory.formats.jsonl:JsonLines",
     "openai-chat": "trajectory.formats.openai_chat_write:OpenAIChatExport",
+    "otlp": "trajectory.formats.otlp_write:Otlp",
+    "otlp-with-content": "trajectory.formats.otlp_write:OtlpWithContent",
     "parquet": "trajectory.formats.parquet:Parquet",
     "sharegpt": "trajectory.formats.sharegpt:ShareGPT",
     "trl": "trajectory.formats.trl:TRL",

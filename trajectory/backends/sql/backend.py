@@ -13,8 +13,9 @@ import sqlalchemy as sa
 
 from trajectory import migrations
 from trajectory.backend import Batch, Capabilities, Survives
-from trajectory.backends.sql.engine import APPLICATION_ID
+from trajectory.backends.sql.engine import APPLICATION_ID, is_memory
 from trajectory.backends.sql.filters import PUSHED
+from trajectory.backends.sql.read_only import only_reading
 from trajectory.backends.sql.reading import Reader
 from trajectory.backends.sql.silence import delete_silent_steps
 from trajectory.backends.sql.standing import check_sync, place
@@ -58,7 +59,8 @@ class SqlBackend:
         self._url = normalise(url)
         require_driver(self._url)
         self._where = place(self._url)
-        self._transport = transport(self._url)
+        self._make = transport
+        self._transport = self._make(self._url)
         self._statements = Statements(self._transport.dialect)
         self._reader = Reader(self._transport, self._where)
         self._known = KnownIds()
@@ -89,6 +91,17 @@ class SqlBackend:
         survives = Survives.PROCESS_CRASH if lazy else Survives.POWER_LOSS
         where = os.path.realpath(self._transport.path)
         return Capabilities(survives=survives, filters=PUSHED, identity=where)
+
+    def only_read(self) -> None:
+        """From `open` on, read alone: nothing is made or changed, no right to write is needed.
+
+        Call it before `open`. A database in memory has nothing to read, and is made as ever.
+        """
+        if is_memory(self._url):
+            return
+        self._make = only_reading
+        self._transport = self._make(self._url)
+        self._reader = Reader(self._transport, self._where)
 
     async def open(self) -> None:
         """Connect, and check the schema; a new SQLite file gets it."""
@@ -127,7 +140,8 @@ class SqlBackend:
 
     def _prepare(self, connection: sa.Connection) -> None:
         if isinstance(self._transport, SqliteTransport):
-            if self._transport.is_new or _is_unfinished(connection):
+            writes = self._make is transport
+            if writes and (self._transport.is_new or _is_unfinished(connection)):
                 migrations.upgrade_sync(connection)
             mode = connection.exec_driver_sql("PRAGMA journal_mode").scalar_one()
             self._wal = mode == "wal"
@@ -258,7 +272,7 @@ class SqlBackend:
     def forget(self) -> None:
         """In a forked child: leave the parent's connections alone; `open` makes others."""
         _of_parents.append(self._transport)
-        self._transport = transport(self._url)
+        self._transport = self._make(self._url)
         self._reader = Reader(self._transport, self._where)
         self._known.forget()
         self._take_locks()

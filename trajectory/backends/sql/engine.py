@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
-from sqlalchemy.pool import AsyncAdaptedQueuePool
+from sqlalchemy.pool import AsyncAdaptedQueuePool, NullPool
 
 from trajectory.backends.sql.standing import PLACE, place
 from trajectory.backends.sql.types import dump_json
@@ -62,16 +62,53 @@ def sqlite_readers(url: sa.URL) -> AsyncEngine:
     return engine
 
 
-def _sqlite(url: sa.URL, size: int, pragmas: tuple[str, ...]) -> AsyncEngine:
+def sqlite_onlookers(url: sa.URL, *, immutable: bool = False) -> AsyncEngine:
+    """Make the engine of connections to a file that SQLite itself opens read-only.
+
+    With `immutable`, SQLite makes no file beside it and takes no locks, for as long as no writer's
+    log is there.
+    """
+    path = Path(url.database or "").absolute()
+    engine = _sqlite(
+        url.set(database=path.as_uri(), query={"mode": "ro", "uri": "true"}),
+        4,
+        _CONNECTION_PRAGMAS + _READER_PRAGMAS,
+        # What is kept open would not notice a writer.
+        {"poolclass": NullPool} if immutable else None,
+        execution_options={PLACE: place(url)},
+    )
+    sa.event.listen(engine.sync_engine, "begin", _begin)
+    if immutable:
+
+        def unless_written(_dialect: Any, _record: Any, arguments: list[Any], _named: Any) -> None:
+            if not log_of(path).exists():
+                arguments[0] += "&immutable=1"
+
+        sa.event.listen(engine.sync_engine, "do_connect", unless_written)
+    return engine
+
+
+def log_of(path: Path) -> Path:
+    """Name the write-ahead log of a file."""
+    return path.with_name(f"{path.name}-wal")
+
+
+def _sqlite(
+    url: sa.URL,
+    size: int,
+    pragmas: tuple[str, ...],
+    pool: dict[str, Any] | None = None,
+    **options: Any,
+) -> AsyncEngine:
+    # Not StaticPool: two users of one connection roll each other's transactions back.
+    queue = {"poolclass": AsyncAdaptedQueuePool, "pool_size": size, "max_overflow": 0}
     engine = create_async_engine(
         url,
-        # Not StaticPool: two users of one connection roll each other's transactions back.
-        poolclass=AsyncAdaptedQueuePool,
-        pool_size=size,
-        max_overflow=0,
         hide_parameters=True,
         json_serializer=dump_json,
         connect_args={"timeout": BUSY_TIMEOUT_S},
+        **(pool or queue),
+        **options,
     )
 
     def prepare(connection: Any, _record: Any) -> None:
