@@ -1,4 +1,4 @@
-# make demo | test | test-faults | test-soak | lint | types | bench | bench-growth
+# make demo | test | test-oldest | test-faults | test-soak | lint | types | bench | bench-growth
 #      | test-all-pythons | clean
 #
 # Everything runs in a virtual environment of its own: VENV. PYTHON makes it; any Python from 3.11 on.
@@ -14,13 +14,19 @@ BASE = $(VENV)/.base
 DEV  = $(VENV)/.dev
 PEERS = $(VENV)/.peers
 
-.PHONY: demo test test-faults test-soak lint types bench figures bench-growth test-all-pythons clean
+.PHONY: demo test test-oldest test-faults test-soak lint types bench figures bench-growth test-all-pythons clean
 
 demo: $(BASE)
 	$(BIN)/python examples/demo.py
 
 test: $(DEV)
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup
+
+# The integrations with the oldest releases of their frameworks; `make test` has the newest.
+test-oldest: $(MADE)
+	$(PYTHON) -m venv .venv-oldest
+	.venv-oldest/bin/python -m pip install --quiet --disable-pip-version-check -e '.[dev]' -c constraints-oldest.txt
+	.venv-oldest/bin/python -m pytest -n $(JOBS) --dist loadgroup tests/integrations tests/genai
 
 # The long form: thousands of kills, cuts and outages; about an hour. FAULTS_PART=0.1 runs
 # a tenth of it, FAULTS_FIGURES=folder keeps the figures as JSON.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from benchmarks.groups import Group
+from benchmarks.integrations import integration_group
 from benchmarks.loading import FILLED_TIMES, loading_groups, peer_group, reading_groups
 from benchmarks.writing import writing_groups
 
@@ -31,6 +32,7 @@ NAMES = (
     "reading",
     "exporting",
     "imports",
+    "integrations",
     "peers",
 )
 
@@ -43,6 +45,7 @@ def groups(turns: int, *, quick: bool = False, wanted: tuple[str, ...] = NAMES) 
             *writing_groups(turns, quick=quick),
             *loading_groups(turns, quick=quick),
             *reading_groups(turns),
+            integration_group(quick=quick),
         )
     }
     if "peers" in wanted:
