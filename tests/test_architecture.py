@@ -17,7 +17,10 @@ import trajectory
 PACKAGE = Path(__file__).parents[1] / "trajectory"
 MAX_LINES = 350
 
-VALUES = {"words", "threads", "report", "values", "ids", "errors", "door", "shortcut", "models"}
+VALUES = {
+    *("words", "threads", "report", "values", "ids", "errors", "door", "shortcut", "models"),
+    "sizes",
+}
 CONTRACT = {*VALUES, "query", "merge", "backend", "counts"}
 WAY_IN = {
     *CONTRACT,
@@ -44,6 +47,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     # A turn in the making, of whatever a framework hands over.
     "handed": {"door", "models", "values"},
     "draft": {"door", "errors", "handed", "models", "values"},
+    "sizes": {"door", "models", "values"},
     "journal": VALUES,
     "settings": {"errors"},
     "query": {"door", "errors", "models", "values"},
@@ -54,7 +58,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "backend": {"models", "query"},
     "counts": {"backend", "models", "query", "scoring"},
     "buffer": {"words", "backend", "models"},
-    "admission": {"errors", "late", "models", "redaction"},
+    "admission": {"sizes", "errors", "late", "models", "redaction"},
     "ledger": {"models", "report"},
     "dead_letters": {"errors", "models", "threads"},
     "placement": {"backend", "errors", "settings"},
@@ -67,7 +71,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         *("dead_letters", "isolation", "journal", "ledger", "retry", "spill"),
     },
     "writer": {"words", "errors", "report", "settings", "buffer", "delivery", "ledger"},
-    "extracting": {"words", "buffer", "errors", "models", "scoring"},
+    "extracting": {"sizes", "words", "buffer", "errors", "models", "scoring"},
     "settlement": {"words", "extracting", "journal", "ledger", "writer"},
     "intake": {
         *("errors", "models", "report", "settings", "buffer", "journal", "ledger"),
@@ -111,7 +115,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "when": {"errors"},
     "measures": set(),
     "summary": {"counts", "models", "query", "retention", "scoring", "store"},
-    "figures": {"counts", "measures", "models", "query", "store"},
+    "figures": {"sizes", "counts", "measures", "models", "query", "store"},
     # Pure functions over the values.
     "scoring": {"models", "errors", "values", "door", "words", "threads"},
     # By hand, beside the way in: what lies in the folders of journals.

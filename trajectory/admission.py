@@ -6,17 +6,9 @@ from uuid import UUID
 
 from trajectory.errors import InvalidTurnError
 from trajectory.late import TimePositions
-from trajectory.models import (
-    Fact,
-    Question,
-    Trajectory,
-    TrajectoryEnd,
-    Turn,
-    Violation,
-    turn_bytes,
-    value_bytes,
-)
+from trajectory.models import Fact, Question, Trajectory, TrajectoryEnd, Turn, Violation
 from trajectory.redaction import Redact, redacted
+from trajectory.sizes import turn_bytes, value_bytes
 
 
 class Admission:

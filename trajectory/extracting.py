@@ -22,8 +22,9 @@ from datetime import UTC, datetime
 
 from trajectory.buffer import Buffered
 from trajectory.errors import ConfigurationError, TrajectoryError, TurnKey
-from trajectory.models import Fact, Question, Turn, value_bytes
+from trajectory.models import Fact, Question, Turn
 from trajectory.scoring.extraction import MAX_QUESTIONS, HeuristicExtractor, QuestionExtractor
+from trajectory.sizes import value_bytes
 from trajectory.words import counted
 
 _log = logging.getLogger(__name__)

@@ -11,8 +11,9 @@ from uuid import UUID
 
 from trajectory.counts import tokens_of
 from trajectory.measures import Percentiles, Ranking, Timeline
-from trajectory.models import EffortLevel, Severity, Trajectory, Turn, turn_bytes
+from trajectory.models import EffortLevel, Severity, Trajectory, Turn
 from trajectory.query import TrajectoryQuery, TurnQuery
+from trajectory.sizes import turn_bytes
 from trajectory.store import TrajectoryScore, TrajectoryStore
 
 SHARES = (("p50", 0.5), ("p90", 0.9), ("p99", 0.99))

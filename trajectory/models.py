@@ -28,7 +28,6 @@ from trajectory.door import (
 from trajectory.errors import TurnKey
 from trajectory.ids import uuid7
 from trajectory.shortcut import Shortcut
-from trajectory.values import json_bytes, text_bytes
 
 AGENT = "agent"
 """The source of what the agent says itself."""
@@ -37,7 +36,6 @@ LATE_POSITION = 2**40
 """From here on lie the positions of the agent's findings that are logged after their turn."""
 
 _CHILDREN = frozenset({"questions", "violations", "messages", "tool_calls"})
-_SIZED = _CHILDREN | {"metadata", "error"}
 
 
 class TrajectoryStatus(StrEnum):
@@ -286,34 +284,6 @@ class Fact(Value):
 
 Logged = Trajectory | Turn | Fact | TrajectoryEnd
 """What a logger takes: turns, and what travels with them."""
-
-
-def turn_bytes(turn: Turn) -> int:
-    """Estimate what a turn takes in the buffer and on the wire, in bytes of UTF-8."""
-    prompt, response = turn.prompt, turn.response
-    if prompt.isascii() and response.isascii():  # `text_bytes`, written out: it runs for each turn
-        size = 128 + len(prompt) + len(response)
-    else:
-        size = 128 + text_bytes(prompt) + text_bytes(response)
-    if _SIZED.isdisjoint(turn.__pydantic_fields_set__):
-        return size
-    size += json_bytes(turn.metadata)
-    for name in _CHILDREN:
-        size += sum(_fields_bytes(child) for child in getattr(turn, name))
-    return size if turn.error is None else size + text_bytes(turn.error)
-
-
-def value_bytes(value: Value) -> int:
-    """Estimate what any other value takes in the buffer, in bytes of UTF-8."""
-    return _fields_bytes(value) + 128
-
-
-def _fields_bytes(value: Value) -> int:
-    return sum(
-        _fields_bytes(field) if isinstance(field, Value) else json_bytes(field)
-        for field in value.__dict__.values()
-        if isinstance(field, str | dict | list | Value)
-    )
 
 
 def numbered(findings: Iterable[Finding]) -> Iterator[tuple[int, Finding]]:

@@ -24,8 +24,8 @@ from trajectory import Message, Question, Trajectory, TrajectoryStatus, Turn
 from trajectory.cli import app
 from trajectory.formats import ImportedTrajectory, Problem, importer
 from trajectory.formats.jsonl import MAX_TURN_LINE_BYTES, TURNS_AT_ONCE
-from trajectory.models import turn_bytes
 from trajectory.settings import LoggerSettings
+from trajectory.sizes import turn_bytes
 from trajectory.testing.samples import full_trajectory, full_turn
 from trajectory.values import same_json
 

@@ -11,7 +11,8 @@ from factories import MessageFactory, QuestionFactory, TrajectoryFactory, TurnFa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trajectory.models import in_order, numbered, turn_bytes, value_bytes
+from trajectory.models import in_order, numbered
+from trajectory.sizes import turn_bytes, value_bytes
 from trajectory.values import (
     INT64_MAX,
     INT64_MIN,

@@ -23,10 +23,11 @@ from trajectory.cli.tally import SHOWN, Place, Tally
 from trajectory.dead_letters import DeadLetter
 from trajectory.errors import ConflictError, TrajectoryError, TurnKey
 from trajectory.lifecycle import Lifecycle
-from trajectory.models import Trajectory, Turn, turn_bytes, value_bytes
+from trajectory.models import Trajectory, Turn
 from trajectory.query import TrajectoryQuery, TurnCursor, TurnQuery
 from trajectory.report import Statistics
 from trajectory.settings import Durability, OnFailure, Overflow
+from trajectory.sizes import turn_bytes, value_bytes
 
 _HURRY_S = 5
 """How long an end may wait for room, once a signal has come."""

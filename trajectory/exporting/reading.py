@@ -7,8 +7,9 @@ from contextlib import aclosing
 from typing import NamedTuple
 from uuid import UUID
 
-from trajectory.models import Trajectory, Turn, turn_bytes, value_bytes
+from trajectory.models import Trajectory, Turn
 from trajectory.query import TrajectoryQuery, TurnQuery
+from trajectory.sizes import turn_bytes, value_bytes
 from trajectory.store import TrajectoryStore
 
 _TRAJECTORIES_AT_ONCE = 64

@@ -16,16 +16,8 @@ from typing import Any, BinaryIO
 
 from trajectory.errors import MissingDependencyError
 from trajectory.formats.columns import NO_ROW, TRAJECTORY_COLUMNS, TURN_COLUMNS, json_text
-from trajectory.models import (
-    Message,
-    Question,
-    ToolCall,
-    Trajectory,
-    Turn,
-    Violation,
-    numbered,
-    turn_bytes,
-)
+from trajectory.models import Message, Question, ToolCall, Trajectory, Turn, Violation, numbered
+from trajectory.sizes import turn_bytes
 
 NAME = "parquet"
 VERSION = "1"
