@@ -45,7 +45,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "shortcut": {"door", "values"},
     "models": {"door", "errors", "ids", "shortcut", "values"},
     # A turn in the making, of whatever a framework hands over.
-    "handed": {"door", "models", "values"},
+    "handed": {"door", "errors", "models", "values"},
     "draft": {"door", "errors", "handed", "models", "values"},
     "sizes": {"door", "models", "values"},
     "journal": VALUES,

@@ -45,6 +45,8 @@ _TOOL_CALL = cleaners(ToolCall)
 class TurnDraft:
     """A turn in the making. Its methods cost microseconds, and raise for no content.
 
+    What they do raise for is a name that is no field, and a role that is none.
+
     `fields` are those of `Turn`, but its number, its trajectory and what it is made of (`messages`,
     `tool_calls`, `questions`, `violations`), which the methods add. It may be used by any thread,
     one at a time. What is handed over is copied at the call.
@@ -137,7 +139,7 @@ class TurnDraft:
         """Add a message of this turn, and give its position. `fields` are those of `Message`.
 
         Its time is now, unless `created_at` is given. A role of another vocabulary ("human", "ai",
-        "function") is translated; an unknown one counts as the user's.
+        "function") is translated. Raises `InvalidTurnError` for one that is none.
         """
         known = _cleaned(_MESSAGE, {"role": role, "content": content, **fields})
         if known.get("created_at") is None:

@@ -18,6 +18,7 @@ from typing import Any, get_args, get_type_hints
 from uuid import UUID
 
 from trajectory.door import MAX_LABEL, Amount, Count, Instant, Label, Number, Object, Position
+from trajectory.errors import InvalidTurnError
 from trajectory.models import Role
 from trajectory.values import INT64_MAX, INT64_MIN, clean_text, is_storable
 
@@ -111,12 +112,16 @@ def number_of(value: Any) -> float | None:
 
 
 def role_of(value: Any) -> Role:
-    """Give the role of a message; an unknown one counts as the user's."""
+    """Give the role of a message, also by the names "human", "ai", "model", "agent", "function".
+
+    Raises `InvalidTurnError` where it is none.
+    """
+    name = as_text(value).lower()
     try:
-        name = as_text(value).lower()
         return _OTHER_ROLES.get(name) or Role(name)
     except ValueError:
-        return Role.USER
+        known = ", ".join([*Role, *_OTHER_ROLES])
+        raise InvalidTurnError(f"Message.role: not a role; give one of {known}") from None
 
 
 def cleaners(

@@ -10,12 +10,17 @@ all that follows as well, until the writer has taken everything back in order.
 **Waiting.** Callers only ever wait for futures, so cancelling one reaches no write. Every wait has
 an end: after its timeout, or once the writer has stopped.
 
+**Large values.** Where there is a journal, the frame of a large value is made before all this, in
+slices, while others have their turns on the event loop and may be accepted first. Nothing is
+reserved meanwhile: who is cancelled leaves nothing, and what has closed or failed by then refuses.
+
 **Offers.** Who can't wait may go beyond the limits, by a stated factor; then it is left out.
 """
 
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Callable
 
 from trajectory.buffer import Buffer, RoomWaiter
@@ -25,7 +30,7 @@ from trajectory.errors import (
     TrajectoryError,
     WriteFailedError,
 )
-from trajectory.journal import Journal
+from trajectory.journal import LARGE_BYTES, Frame, Journal, LargeFrames
 from trajectory.ledger import Ledger
 from trajectory.models import Fact, Logged, TrajectoryEnd, Turn
 from trajectory.report import ACCEPTED, DROPPED, Accepted, Dropped
@@ -63,6 +68,8 @@ class Intake:
         self._writer = writer
         self._settlement = settlement
         self._journal = journal
+        self._frames = LargeFrames()
+        self._large = sys.maxsize if journal is None else LARGE_BYTES
         self._spill = spill
         self._failed = failed
         self._closing = False
@@ -78,6 +85,7 @@ class Intake:
             self._closing
             or self._writer.refuses
             or self._spill.count
+            or size >= self._large
             or not buffer.reserve_turn(size)
         ):
             return None
@@ -91,26 +99,31 @@ class Intake:
         self._ledger.turns_accepted += 1
         return ACCEPTED
 
-    def accept_nowait(self, value: Logged, size: int) -> Accepted | Dropped:
+    def accept_nowait(
+        self, value: Logged, size: int, frame: Frame | None = None
+    ) -> Accepted | Dropped:
         """Accept now, or raise `BufferFullError` (with `drop_newest`: drop and count)."""
         if self._refuses:
             return self._turn_down(value)
         if self._reserve(value, size):
-            return self._add(value, size)
+            return self._add(value, size, frame)
         if self._overflow is Overflow.DROP_NEWEST:
             return self.drop(value)
         if self._overflow is Overflow.SPILL and self._spill.fits(size):
-            return self._add_beyond(value)
+            return self._add_beyond(value, frame)
         raise BufferFullError(self._buffer.full)
 
     async def accept(self, value: Logged, size: int) -> Accepted | Dropped:
         """Accept, waiting for room where the settings say so."""
+        frame = None
+        if size >= self._large and not self._refuses:
+            frame = await self._frames.frame(value)
         if not self._waits:
-            return self.accept_nowait(value, size)
+            return self.accept_nowait(value, size, frame)
         if self._refuses:
             return self._turn_down(value)
         if self._overflow is Overflow.SPILL:
-            return await self._accept_or_spill(value, size)
+            return await self._accept_or_spill(value, size, frame)
         is_turn = isinstance(value, Turn)
         if not self._buffer.reserve(is_turn=is_turn, size=size):
             try:
@@ -122,17 +135,19 @@ class Intake:
             if self._refuses:
                 self._buffer.release(is_turn=is_turn, size=size)
                 return self._turn_down(value)
-        return self._add(value, size)
+        return self._add(value, size, frame)
 
-    async def _accept_or_spill(self, value: Logged, size: int) -> Accepted | Dropped:
+    async def _accept_or_spill(
+        self, value: Logged, size: int, frame: Frame | None
+    ) -> Accepted | Dropped:
         deadline = self._loop.time() + self._log_timeout
         while True:
             if self._refuses:
                 return self._turn_down(value)
             if self._reserve(value, size):
-                return self._add(value, size)
+                return self._add(value, size, frame)
             if self._spill.fits(size):
-                return self._add_beyond(value)
+                return self._add_beyond(value, frame)
             if not await self._spill.progress(deadline):
                 raise BufferFullError(
                     f"{self._buffer.full}, and the journal has reached journal_max_bytes = "
@@ -218,12 +233,12 @@ class Intake:
             return False
         return self._buffer.reserve(is_turn=isinstance(value, Turn), size=size)
 
-    def _add(self, value: Logged, size: int) -> Accepted:
+    def _add(self, value: Logged, size: int, frame: Frame | None = None) -> Accepted:
         """Add what room was reserved for."""
         is_turn = isinstance(value, Turn)
         if self._journal is not None:
             try:
-                self._journal.append(value)
+                self._journal.append(value, frame)
             except BaseException:
                 self._buffer.release(is_turn=is_turn, size=size)
                 raise
@@ -232,10 +247,10 @@ class Intake:
         self._writer.note_added(is_turn=is_turn)
         return ACCEPTED
 
-    def _add_beyond(self, value: Logged) -> Accepted:
+    def _add_beyond(self, value: Logged, frame: Frame | None = None) -> Accepted:
         """Add to the journal alone."""
         assert self._journal is not None  # noqa: S101 - nothing fits into a spill without one
-        self._journal.append(value)
+        self._journal.append(value, frame)
         self._spill.note_added(self._loop.time())
         is_turn = isinstance(value, Turn)
         self._ledger.note_accepted(is_turn=is_turn)

@@ -97,8 +97,14 @@ class Offering:
 
     def _hand_over(self, value: Logged, size: int) -> None:
         loop = self._life.loop
-        if loop is None or loop.is_closed():
-            raise LoggerClosedError("the logger is not open, or its event loop has ended")
+        if self._life.closed:
+            raise LoggerClosedError("the logger is closed; nothing was accepted")
+        if loop is None:
+            raise LoggerClosedError("the logger is not open; open it first")
+        if loop.is_closed():
+            raise LoggerClosedError(
+                "the event loop that the logger was opened on has ended; nothing was accepted"
+            )
         limit = OFFERS_BEYOND * self._life.settings.channel_capacity
         if len(self._waiting) >= limit:
             with self._lock:

@@ -23,6 +23,9 @@ from trajectory.values import INT64_MAX, is_storable
 _PLANS = 256
 """So many sets of fields are remembered: a program has a few, which stand in its code."""
 
+_JOINED = 64 * 1024
+"""So many characters are looked at in one text; to join more costs more than to look at each."""
+
 _now = datetime.now
 # A slot's own setter costs a third less than `object.__setattr__`, which looks for it each time.
 _set_dict, _set_given, _set_extra, _set_private = (
@@ -102,9 +105,13 @@ class Shortcut:
         if plan is None or [*map(type, fields.values())] != plan.kinds:
             return False
         texts = plan.texts(fields)
-        joined = "".join(texts)
-        if "\0" in joined or not (joined.isascii() or is_storable(joined)):
-            return False
+        if len(texts[-1]) + len(texts[-2]) > _JOINED:
+            if not all(map(is_storable, texts)):
+                return False
+        else:
+            joined = "".join(texts)
+            if "\0" in joined or not (joined.isascii() or is_storable(joined)):
+                return False
         for name, most in plan.labels:
             if len(fields[name]) > most:
                 return False
@@ -129,6 +136,7 @@ class Shortcut:
         if self._required <= set(names) <= self._plain.keys():
             plains = {name: self._plain[name] for name in names}
             texts = [name for name, plain in plains.items() if plain.kind is str]
+            texts.sort(key=lambda name: plains[name].most)  # those that may be long come last
             plan = _Plan(
                 kinds=[plain.kind for plain in plains.values()],
                 texts=itemgetter(*texts),

@@ -143,7 +143,7 @@ class _Reader:
     close = staticmethod(REAL.close)
     read = staticmethod(REAL.read)
 
-    def write(self, _fd: int, _content: bytes) -> int:
+    def write(self, _fd: int, _content: bytes | bytearray) -> int:
         raise _read_only()
 
     def _refuse(self, *_arguments: object) -> None:

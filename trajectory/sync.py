@@ -214,7 +214,9 @@ class SyncTrajectoryLogger(Observing):
             if self._loop is None or self._stopped:
                 coroutine.close()
                 raise LoggerClosedError(
-                    "the logger is not open; use `with`, or call `open()` first"
+                    "the logger is closed; nothing was accepted"
+                    if self._stopped
+                    else "the logger is not open; use `with`, or call `open()` first"
                 )
             answer = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
         try:

@@ -21,6 +21,7 @@ MAX_VALUES = 500_000
 INT64_MIN, INT64_MAX = -(2**63), 2**63 - 1
 
 REPLACEMENT = "\ufffd"
+_SLICE = 64 * 1024
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
 
@@ -34,7 +35,8 @@ def is_storable(text: str) -> bool:
         return False
     if not text.isascii():
         try:
-            text.encode()  # ten times faster than searching for the surrogates
+            # Ten times faster than searching for the surrogates.
+            _ = text.encode() if len(text) <= _SLICE else text_bytes(text)
         except UnicodeEncodeError:
             return False
     return True
@@ -142,8 +144,13 @@ def json_bytes(value: Any) -> int:
 
 
 def text_bytes(text: str) -> int:
-    """Count the UTF-8 bytes of a text."""
-    return len(text) if text.isascii() else len(text.encode())
+    """Count the UTF-8 bytes of a text. Raises `UnicodeEncodeError` for a lone surrogate."""
+    if text.isascii():
+        return len(text)
+    if len(text) <= _SLICE:
+        return len(text.encode())
+    # Fresh memory for all of a large one would take longer than the encoding.
+    return sum(len(text[at : at + _SLICE].encode()) for at in range(0, len(text), _SLICE))
 
 
 def _refuse(*_args: Any, **_kwargs: Any) -> NoReturn:

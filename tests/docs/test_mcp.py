@@ -39,6 +39,7 @@ def test_the_limits_are_those_of_the_code() -> None:
         arguments.MAX_ROWS,
         showing.TURNS_AT_ONCE,
         showing.TEXT,
+        arguments.MAX_TEXT,
         telling.FEW,
         server.CALL_S,
         server.AT_ONCE,

@@ -43,7 +43,7 @@ def fails_at(number: int, *, short: bool) -> tuple[Callable[[int, bytes], int], 
     """Give a `write` that fails at the n-th call, for good until `room` is told."""
     calls = [0]
 
-    def write(fd: int, content: bytes) -> int:
+    def write(fd: int, content: bytes | bytearray) -> int:
         calls[0] += 1
         if number <= calls[0] < number + 3:
             if short and len(content) > 20:

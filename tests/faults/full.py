@@ -96,9 +96,9 @@ async def broken_disk_ignored(**options: Any) -> None:
     """Control: do the same with a journal that takes what it could not write."""
     append = Journal.append
 
-    def careless(self: Journal, value: Journaled) -> int:
+    def careless(self: Journal, value: Journaled, frame: bytes | bytearray | None = None) -> int:
         try:
-            return append(self, value)
+            return append(self, value, frame)
         except JournalError:
             return 0
 

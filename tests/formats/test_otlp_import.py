@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 from collections import Counter
 from collections.abc import Callable
@@ -22,6 +23,7 @@ from recorded import TESTS, Described, described
 
 from trajectory import Trajectory, TrajectoryStatus, Turn
 from trajectory.formats import ImportedTrajectory, Problem, importer
+from trajectory.formats.otlp_read import _Reading
 from trajectory.testing.samples import full_trajectory, full_turn
 
 FIXTURES = sorted((TESTS / "fixtures/otlp").glob("*.otlp.jsonl"))
@@ -241,7 +243,7 @@ def test_our_own_spans_are_the_trajectory_they_tell_of() -> None:
 
 
 @settings(max_examples=50, deadline=None)
-@given(st.lists(conversations(), max_size=3))
+@given(st.lists(conversations(), max_size=3, unique_by=lambda one: one[0].id))
 def test_any_trajectory_comes_back_with_its_turns(sent: list[Conversation]) -> None:
     for format_ in ("otlp", "otlp-with-content"):
         data, _ = written(format_, sent)
@@ -360,6 +362,13 @@ def test_what_is_no_span_is_told_with_its_line(document: Any, reason: str) -> No
     assert problem.line == 2
     assert reason in problem.reason
     assert [turn.prompt for turn in imported.turns] == ["Hi"]
+
+
+def test_where_traces_began_is_forgotten_once_they_are_read() -> None:
+    reading = _Reading(NOON)
+    data = lines(*(line(span(1, trace=f"{n:032x}")) for n in range(1, 4001)))
+    assert list(reading.read(io.BytesIO(data))) == []
+    assert len(reading._began) < 3500
 
 
 def test_a_file_of_other_spans_has_no_trajectories() -> None:

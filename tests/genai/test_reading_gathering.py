@@ -39,14 +39,16 @@ def turns(found: list[Told]) -> list[int]:
 def test_a_trace_is_read_when_its_grace_is_over() -> None:
     held = gathering()
     assert list(held.add(chat(2), 10)) == []
-    assert held.due_at is None
+    assert held.due_at == 110  # when nothing comes for so long
     assert list(held.due(50)) == []
     assert list(held.add(run(), 60)) == []
     assert held.due_at == 62
     assert list(held.due(61.9)) == []
     [told] = held.due(62)
     assert len(told.turns) == 1
-    assert (held.waiting, held.size, held.due_at) == (0, 0, None)
+    assert (held.waiting, held.size) == (0, 0)
+    due_at: float | None = held.due_at
+    assert due_at is None
 
 
 def test_those_that_ended_first_are_read_first() -> None:
@@ -144,7 +146,46 @@ def test_other_traces_are_let_go(how: str) -> None:
     list(held.add(other, 0))
     found = {"due": lambda: held.due(5), "ended": held.ended, "all": held.all}[how]
     assert list(found()) == []
-    assert (held.waiting, held.size, held._remembered) == (0, 0, 0)
+    assert (held.waiting, held.size, held._remembered) == (0, 0, 1)
+    assert held.left_out == {"span of another kind": 1}
+
+
+def test_what_goes_on_behind_a_trace_that_told_nothing_waits_for_no_root() -> None:
+    held = gathering()
+    assert [*held.add(Span("POST /", f"{1:032x}", f"{9:016x}"), 0), *held.due(2)] == []
+    list(held.add(chat(2), 10))
+    assert list(held.due(13)) == []
+    list(held.add(run(parent=9), 20))
+    assert held.due_at == 22
+    [told] = held.due(22)
+    assert len(told.turns) == 1
+
+
+def test_a_trace_is_not_whole_while_a_parent_is_to_come() -> None:
+    held = gathering()
+    list(held.add(run(number=9), 0))
+    list(held.add(chat(2, parent=5), 1))
+    assert [*held.due(50), *held.ended()] == []
+    list(held.add(run(number=5, parent=9), 60))
+    assert held.due_at == 62
+    assert [len(told.turns) for told in held.due(62)] == [0, 1]
+
+
+def test_the_parent_of_a_root_is_not_waited_for() -> None:
+    held = gathering()
+    list(held.add(run(number=5, parent=77), 0, is_root=True))
+    assert len(list(held.due(2))) == 1
+
+
+def test_what_is_remembered_of_one_trace_is_bounded_too() -> None:
+    held = gathering(max_remembered=10)
+    list(held.add(run(), 0))
+    for number in range(2, 40):
+        list(held.due(10 * number))
+        list(held.add(chat(number), 10 * number))
+    [read] = held._read.values()
+    assert held._remembered == len(read.seen) == 10
+    assert len(read.known.owners) <= 11
 
 
 def test_asked_for_what_has_ended_it_gives_no_other() -> None:

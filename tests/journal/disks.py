@@ -43,7 +43,7 @@ class Disk:
         self.step("read")
         return REAL.read(fd, size, offset)
 
-    def write(self, fd: int, content: bytes) -> int:
+    def write(self, fd: int, content: bytes | bytearray) -> int:
         self.step("write")
         return REAL.write(fd, content)
 
@@ -89,7 +89,7 @@ class FailingDisk(Disk):
             self.failed += 1
             raise OSError(errno.EIO, "made to fail")
 
-    def write(self, fd: int, content: bytes) -> int:
+    def write(self, fd: int, content: bytes | bytearray) -> int:
         self.step("write")
         if not self.fails(len(self.calls), "write"):
             return REAL.write(fd, content)

@@ -198,15 +198,20 @@ def test_what_is_refused_for_all_that_is_left_out_and_listed() -> None:
         ("function", "tool"),
         ("developer", "developer"),
         (Role.TOOL, "tool"),
-        ("critic", "user"),
-        (None, "user"),
-        ({"x": 1}, "user"),
     ],
 )
 def test_roles_of_other_vocabularies_are_translated(told: object, role: str) -> None:
     draft = TurnDraft()
     draft.message(told, "m")
     assert draft.turn(ID, 1).messages[0].role == role
+
+
+@pytest.mark.parametrize("told", ["robot", None, {"x": 1}, ""])
+def test_a_role_that_is_none_is_refused(told: object) -> None:
+    draft = TurnDraft()
+    with pytest.raises(InvalidTurnError, match=r"Message.role: not a role; give one of system"):
+        draft.message(told, "m")
+    assert draft.turn(ID, 1).messages == ()
 
 
 class Colour(enum.Enum):
@@ -384,7 +389,7 @@ def test_mocks_and_broken_things_do_no_harm() -> None:
         as_text(value)
         draft = TurnDraft(value, metadata=value, input_tokens=value, latency_ms=value, error=value)
         draft.set(created_at=value, is_copied_context=value, stop_reason=value)
-        draft.message(value, value, usage=value, call_id=value)
+        draft.message("tool", value, usage=value, call_id=value)
         draft.tool_call(value, value, call_id=value).failed(value)
         draft.count(input_tokens=value, cost_usd=value)
         assert draft.turn(ID, 1, error=value).key == (ID, 1)
@@ -431,7 +436,7 @@ _ODD = st.recursive(
 @given(value=_ODD, other=_ODD)
 def test_a_draft_of_anything_is_a_turn(value: Any, other: Any) -> None:
     draft = TurnDraft(value, metadata=other, model_name=value, reward=other, latency_ms=value)
-    draft.message(other, value, usage=other, reasoning=value, created_at=other)
+    draft.message("assistant", value, usage=other, reasoning=value, created_at=other)
     draft.tool_call(value, other, call_id=value, started_at=other).succeeded(value)
     draft.count(output_tokens=value, cost_usd=other)
     draft.response = other

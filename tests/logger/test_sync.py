@@ -99,7 +99,7 @@ def test_not_open_and_closed_are_clear_errors(
         call(logger)
     with logger:
         pass
-    with pytest.raises(LoggerClosedError):
+    with pytest.raises(LoggerClosedError, match="is closed; nothing was accepted"):
         call(logger)
     with pytest.raises(TrajectoryError, match="opened already"):
         logger.open()
@@ -215,3 +215,10 @@ main()
     connection = sqlite3.connect(tmp_path / "t.db")
     assert connection.execute("SELECT count(*) FROM trajectory_turns").fetchone() == (50,)
     connection.close()
+
+
+def test_what_is_offered_to_a_closed_logger_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    with SyncTrajectoryLogger(MemoryBackend()) as logger:
+        pass
+    logger.observe(lambda: "a")()
+    assert "the logger is closed; nothing was accepted" in caplog.text

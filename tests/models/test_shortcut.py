@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
+from unittest.mock import patch
 from uuid import UUID
 
 import pytest
@@ -72,17 +73,25 @@ def outcome(make: Any, fields: dict[str, Any]) -> Any:
 
 
 @settings(max_examples=500, deadline=None)
-@given(st.dictionaries(st.sampled_from([*Turn.model_fields, "unknown"]), odd), st.booleans())
-@example({"latency_ms": math.nan}, True)
-@example({"latency_ms": math.inf}, True)
-@example({"latency_ms": -0.0}, True)
-@example({"latency_ms": 1}, True)
-@example({"turn_number": True}, True)
-@example({"prompt": Text("sub")}, True)
-@example({"created_at": datetime(2026, 1, 1, tzinfo=UTC)}, True)
-def test_both_ways_come_to_the_same(fields: dict[str, Any], complete: bool) -> None:
+@given(
+    st.dictionaries(st.sampled_from([*Turn.model_fields, "unknown"]), odd),
+    st.booleans(),
+    st.booleans(),
+)
+@example({"latency_ms": math.nan}, True, False)
+@example({"latency_ms": math.inf}, True, False)
+@example({"latency_ms": -0.0}, True, False)
+@example({"latency_ms": 1}, True, False)
+@example({"turn_number": True}, True, False)
+@example({"prompt": Text("sub")}, True, False)
+@example({"created_at": datetime(2026, 1, 1, tzinfo=UTC)}, True, False)
+@example({"response": "\ud800"}, True, True)
+@example({"prompt": "a\0b"}, True, True)
+def test_both_ways_come_to_the_same(fields: dict[str, Any], complete: bool, long: bool) -> None:
     fields = {**PLAIN, **fields} if complete else fields
-    assert repr(outcome(lambda f: Turn(**f), fields)) == repr(outcome(whole, fields))
+    with patch("trajectory.shortcut._JOINED", 0 if long else 2**16):
+        short = outcome(lambda f: Turn(**f), fields)
+    assert repr(short) == repr(outcome(whole, fields))
 
 
 @pytest.mark.parametrize("name", PLAIN)

@@ -73,6 +73,17 @@ def test_a_value_is_refused_or_copied_clean(value: Any) -> None:
     assert json_bytes(frozen) >= len(text.encode()) * 0.4  # control characters are escaped
 
 
+@pytest.mark.parametrize("shift", range(3))
+def test_a_long_text_is_looked_at_to_its_end(shift: int) -> None:
+    long = "x" * shift + "é😀—" * 2**16
+    assert text_bytes(long) == len(long.encode())
+    assert is_storable(long)
+    for bad in ("\0", "\ud800", "\udc00"):
+        assert not is_storable(long + bad)
+        assert not is_storable(bad + long)
+        assert not is_storable(long[: 2**16] + bad + long)
+
+
 @given(text=texts)
 def test_clean_text_is_storable_and_no_more_is_changed(text: str) -> None:
     clean = clean_text(text)

@@ -81,6 +81,9 @@ class _Reading:
             added = self._gathering.add(self._dated(span), number, is_root=is_root)
             yield from self._imported(added, number)
         yield from self._imported(self._gathering.due(number), number)
+        if len(self._began) > 2 * self._gathering.waiting + _LINES_AFTER:
+            held = {id_: at for id_, at in self._began.items() if self._gathering.holds(id_)}
+            self._began = held
         if nameless:
             yield Problem(number, f"spans without a trace's and a span's id: {nameless}")
 

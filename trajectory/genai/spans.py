@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any
 
+OWN_SCOPE = "trajectory"
+"""The instrumentation that spans of this library name."""
+
 
 class SpanKind(IntEnum):
     """On which side of a call a span was measured; the numbers are those of OTLP."""

@@ -11,13 +11,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
+from uuid import UUID
 
 from trajectory.genai import conventions as names
 from trajectory.genai import older
 from trajectory.genai.conventions import Operation
 from trajectory.genai.lenient import amount, count, elements, label, repeated, text, written
 from trajectory.genai.said import Said, joined, messages_of
-from trajectory.genai.spans import Event, Span, StatusCode
+from trajectory.genai.spans import OWN_SCOPE, Event, Span, StatusCode
 from trajectory.genai.usage import Tokens
 from trajectory.models import Role
 
@@ -244,8 +245,8 @@ def said_in(
 
 def own_of(span: Span) -> Mapping[str, Any] | None:
     """Give what this library tells in spans of its own, with the events it puts on them."""
-    if names.TRAJECTORY_ID not in span.attributes:
-        return None
+    if span.scope != OWN_SCOPE or not _is_uuid(span.attributes.get(names.TRAJECTORY_ID)):
+        return None  # others may have an attribute of that name
     own = {k: v for k, v in span.attributes.items() if k.startswith("trajectory.")}
     own["findings"] = tuple(
         event
@@ -253,6 +254,13 @@ def own_of(span: Span) -> Mapping[str, Any] | None:
         if event.name in (names.QUESTION_EVENT, names.VIOLATION_EVENT)
     )
     return own
+
+
+def _is_uuid(value: object) -> bool:
+    try:
+        return isinstance(value, str) and bool(UUID(value).hex)
+    except ValueError:
+        return False
 
 
 def _heard(said: list[Said], attributes: Mapping[str, Any], *, is_own: bool) -> Heard:

@@ -22,14 +22,14 @@ from trajectory.genai.conventions import Operation
 from trajectory.genai.failures import error_type
 from trajectory.genai.identity import root_span, trace_of
 from trajectory.genai.instants import nanoseconds
-from trajectory.genai.spans import Event, Span, SpanKind, StatusCode
+from trajectory.genai.spans import OWN_SCOPE, Event, Span, SpanKind, StatusCode
 from trajectory.genai.turns import Surroundings, TurnTelling, known
 from trajectory.models import AGENT, Role, Trajectory, TrajectoryStatus, Turn
 from trajectory.scoring import Score, weigh
 from trajectory.scoring.score import FindingCounter
 from trajectory.values import INT64_MAX
 
-SCOPE = "trajectory"
+SCOPE = OWN_SCOPE
 
 R_PROACT, R_PERS, PPP = "R_Proact", "R_Pers", "PPP"
 """The names of the scores: `gen_ai.evaluation.name`. The last one is their sum."""

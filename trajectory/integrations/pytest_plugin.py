@@ -5,20 +5,24 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Generator
-from typing import Any
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NoReturn
 from uuid import UUID
 
 import pytest
 
-from trajectory.backend import Batch
+from trajectory.backend import Batch, StorageBackend
 from trajectory.backends import open_backend
 from trajectory.backends.memory import MemoryBackend
-from trajectory.errors import TrajectoryError, in_words
+from trajectory.errors import ConfigurationError, TrajectoryError, in_words
 from trajectory.guard import Guard
 from trajectory.logger import TrajectoryLogger
 from trajectory.models import Trajectory, TrajectoryEnd, TrajectoryStatus, Turn
 from trajectory.query import TrajectoryQuery, TurnQuery
+from trajectory.run import RunContext
 from trajectory.settings import LoggerSettings, OnFailure
 from trajectory.sync import SyncTrajectoryLogger
 from trajectory.words import counted
@@ -40,6 +44,10 @@ class MemoryLogger(TrajectoryLogger):
     def __init__(self, backend: MemoryBackend) -> None:
         super().__init__(backend, LoggerSettings(durability="queued"))
         self._life.forked = True  # as in a child: the next call opens it
+
+    def trajectory(self, **fields: Any) -> RunContext:
+        """Start a trajectory; see `TrajectoryLogger.trajectory`."""
+        return _AsyncOnly(self, Trajectory(**fields))
 
     async def trajectories(self) -> list[Trajectory]:
         """Give the trajectories that were logged by now."""
@@ -64,6 +72,24 @@ class MemoryLogger(TrajectoryLogger):
             life.closed = True
         else:
             life.loop.run_until_complete(self.aclose())
+
+
+class _AsyncOnly(RunContext):
+    """Says what a test without an event loop takes instead."""
+
+    def __enter__(self) -> NoReturn:
+        raise TrajectoryError(
+            "trajectory_logger is for async tests (`async with`); a test without an event loop "
+            "takes the fixture sync_trajectory_logger"
+        )
+
+    def __exit__(
+        self,
+        _type: type[BaseException] | None,
+        _error: BaseException | None,
+        _traceback: TracebackType | None,
+    ) -> None:
+        """Never get here: Python asks for it before it enters."""
 
 
 class SyncMemoryLogger(SyncTrajectoryLogger):
@@ -160,7 +186,7 @@ class Recorder:
         self._count = 0
         self._problems: list[str] = []
         try:
-            open_backend(url)  # which connects to nothing yet
+            _check_file(open_backend(url))  # which connects to nothing yet
         except TrajectoryError as error:
             raise pytest.UsageError(f"--trajectory-db: {error}") from error
 
@@ -184,10 +210,10 @@ class Recorder:
         known = told.get(id_)
         if known is None:
             known = told[id_] = Told(id_, item.nodeid)
-            self._count += 1
-        elif start is None:
-            return
-        self._offer(known.start(start))
+            self._offer(known.start(start))
+            self._count += self._logger is not None
+        elif start is not None:
+            self._offer(known.start(start))
 
     def _offer(self, value: Any) -> None:
         if self._logger is None and not self._problems:
@@ -242,12 +268,15 @@ class Recorder:
         if logger is not None:
             try:
                 report = logger.close(60)
+                if report.pending and not report.stored:
+                    self._count = 0
                 if report.pending or report.dead_lettered:
                     self._problems.append(
                         f"{counted(report.pending, 'turn')} not stored yet, "
                         f"{counted(report.dead_lettered, 'turn')} refused"
                     )
             except Exception as error:  # noqa: BLE001 - told at the end
+                self._count = 0  # nobody knows of how many
                 self._problems.append(in_words(error))
         output = getattr(self._config, "workeroutput", None)
         if output is not None:
@@ -265,10 +294,24 @@ class Recorder:
     @pytest.hookimpl
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Say what was recorded, and what was not."""
-        told = counted(self._count, "trajectory", "trajectories")
-        terminalreporter.write_line(f"trajectory: {told} recorded")
+        if self._count or not self._problems:
+            told = counted(self._count, "trajectory", "trajectories")
+            terminalreporter.write_line(f"trajectory: {told} recorded")
         for problem in self._problems:
             terminalreporter.write_line(f"trajectory: recording failed: {problem}", yellow=True)
+
+
+def _check_file(backend: StorageBackend) -> None:
+    """Raise `ConfigurationError` where a database file can't be made or written."""
+    path = Path(backend.capabilities.identity or "")
+    if not path.is_absolute():  # no file
+        return
+    if path.is_dir():
+        raise ConfigurationError(f"{path} is a folder; name a file in it")
+    if not path.parent.is_dir():
+        raise ConfigurationError(f"the folder {path.parent} is not there; make it first")
+    if not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise ConfigurationError(f"{path} can't be written by this user")
 
 
 def _outcome_of(

@@ -5,19 +5,23 @@ segments go. What is left when a process dies is found by the next start: see `l
 """
 
 from trajectory.journal.errors import JournalError
-from trajectory.journal.frames import Found, Journaled
+from trajectory.journal.frames import Found, Frame, Journaled
 from trajectory.journal.journal import SEGMENT_BYTES, Journal, decoded
 from trajectory.journal.orphans import Damage, Orphan, leftovers
 from trajectory.journal.os_layer import REAL, OsLayer
+from trajectory.journal.slices import LARGE_BYTES, LargeFrames
 
 __all__ = [
+    "LARGE_BYTES",
     "REAL",
     "SEGMENT_BYTES",
     "Damage",
     "Found",
+    "Frame",
     "Journal",
     "JournalError",
     "Journaled",
+    "LargeFrames",
     "Orphan",
     "OsLayer",
     "decoded",

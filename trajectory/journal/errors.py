@@ -15,3 +15,8 @@ class JournalError(TrajectoryError):
 def reason(error: OSError) -> str:
     """Give the system's answer in its own words, without the path that Python adds."""
     return error.strerror or type(error).__name__
+
+
+def unfit(value: object, error: ValueError) -> JournalError:
+    """Give the error for a value of which no frame can be made."""
+    return JournalError(f"can't journal a {type(value).__name__}: {error}")

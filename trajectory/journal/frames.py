@@ -18,6 +18,7 @@ from trajectory.errors import TrajectoryError
 from trajectory.models import Fact, Trajectory, TrajectoryEnd, Turn
 
 Journaled = Trajectory | Turn | Fact | TrajectoryEnd
+Frame = bytes | bytearray
 
 MAGIC = "trajectory journal"
 FORMAT = 1
@@ -29,7 +30,8 @@ MAX_PAYLOAD = 2**28
 
 _PREFIX = Struct("<II")
 PREFIX_BYTES = _PREFIX.size
-_pack = _PREFIX.pack
+prefix = _pack = _PREFIX.pack
+"""Makes what comes before the payload, of its size and CRC-32."""
 _START = re.compile(rb"[\x01-\x06]\{")
 _CHUNK = 2**18
 
@@ -41,6 +43,7 @@ _MODELS: dict[int, type[Journaled]] = {
     END: TrajectoryEnd,
 }
 VALUES = frozenset(_MODELS)
+KINDS = {model: kind for kind, model in _MODELS.items()}
 
 
 class UndecodableError(ValueError):
@@ -50,7 +53,7 @@ class UndecodableError(ValueError):
 def _encoder(kind: int, model: type[Journaled]) -> Callable[[Any], bytes]:
     first = bytes([kind])
     to_json = model.__pydantic_serializer__.to_json
-    made = tuple(name for name in ("id", "created_at", "ended_at") if _is_made(model, name))
+    made = _MADE[model]
 
     def encode_value(value: Journaled) -> bytes:
         given = value.__pydantic_fields_set__
@@ -62,10 +65,21 @@ def _encoder(kind: int, model: type[Journaled]) -> Callable[[Any], bytes]:
         payload = first + to_json(value, exclude_unset=True)
         size = len(payload)
         if size > MAX_PAYLOAD:
-            raise ValueError(f"a frame of {size} bytes is over the limit of {MAX_PAYLOAD}")
+            check_size(size)
         return _pack(size, crc32(payload)) + payload
 
     return encode_value
+
+
+def note_made(value: Journaled) -> None:
+    """Have what the model made itself kept in the frame, although nobody gave it."""
+    value.__pydantic_fields_set__.update(_MADE[type(value)])
+
+
+def check_size(size: int) -> None:
+    """Raise `ValueError` for a payload that is too long."""
+    if size > MAX_PAYLOAD:
+        raise ValueError(f"a frame of {size} bytes is over the limit of {MAX_PAYLOAD}")
 
 
 def _is_made(model: type[Journaled], name: str) -> bool:
@@ -73,6 +87,10 @@ def _is_made(model: type[Journaled], name: str) -> bool:
     return field is not None and field.default_factory is not None
 
 
+_MADE = {
+    model: tuple(name for name in ("id", "created_at", "ended_at") if _is_made(model, name))
+    for model in KINDS
+}
 _ENCODERS = {model: _encoder(kind, model) for kind, model in _MODELS.items()}
 
 

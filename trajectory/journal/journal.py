@@ -9,9 +9,9 @@ from functools import partial
 from itertools import dropwhile
 from pathlib import Path
 
-from trajectory.journal.errors import JournalError, reason
+from trajectory.journal.errors import JournalError, reason, unfit
 from trajectory.journal.folder import Folder
-from trajectory.journal.frames import Found, Journaled, UndecodableError, decode, encode
+from trajectory.journal.frames import Found, Frame, Journaled, UndecodableError, decode, encode
 from trajectory.journal.os_layer import REAL, OsLayer
 from trajectory.journal.segment import Segment
 from trajectory.journal.shared import SharedRound
@@ -76,16 +76,17 @@ class Journal:
                 f'writable, set journal_dir to another one, or durability="queued" to do without'
             ) from error
 
-    def append(self, value: Journaled) -> int:
+    def append(self, value: Journaled, frame: Frame | None = None) -> int:
         """Write a value with one call of the system; give the bytes of its frame.
 
         On return it survives the end of this process. Raises `JournalError`, and nothing of it is
-        kept then.
+        kept then. `frame` is what `LargeFrames` made of it.
         """
-        try:
-            frame = encode(value)
-        except ValueError as error:
-            raise JournalError(f"can't journal a {type(value).__name__}: {error}") from None
+        if frame is None:
+            try:
+                frame = encode(value)
+            except ValueError as error:
+                raise unfit(value, error) from None
         if not self._segments:
             raise self._not_open()
         size = len(frame)

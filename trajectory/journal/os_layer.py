@@ -27,7 +27,7 @@ class OsLayer(Protocol):
     def read(self, fd: int, size: int, offset: int) -> bytes:
         """Read at an offset; fewer bytes only at the end."""
 
-    def write(self, fd: int, content: bytes) -> int:
+    def write(self, fd: int, content: bytes | bytearray) -> int:
         """Append; give the number of bytes that were written, which may be fewer."""
 
     def truncate(self, fd: int, size: int) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from trajectory.journal.frames import MARK, Found, encode_note, scan
+from trajectory.journal.frames import MARK, Found, Frame, encode_note, scan
 from trajectory.journal.os_layer import OsLayer
 
 SUFFIX = ".journal"
@@ -41,7 +41,7 @@ class Segment:
         self.was_synced = False
         self._fd = fd
         self._os = os_layer
-        self._write: Callable[[int, bytes], int] = os_layer.write
+        self._write: Callable[[int, Frame], int] = os_layer.write
         self._starts = array("Q")
         self._guard = threading.Lock()
         self._closing = False
@@ -75,7 +75,7 @@ class Segment:
         """Whether there is nothing but the header in it."""
         return self.size == self._header_bytes and not self.torn
 
-    def append(self, frame: bytes, *, is_value: bool = True) -> None:
+    def append(self, frame: Frame, *, is_value: bool = True) -> None:
         """Write the frame of the next value; on failure nothing of it is left, or it is `torn`."""
         size = self.size
         if self.torn:

@@ -20,7 +20,7 @@ from benchmarks.scripted import claude_agent_sdk as scripted
 from benchmarks.scripted.claude_agent_sdk import ANSWERS, ScriptedCli, options, session
 from trajectory import TrajectoryLogger
 from trajectory.guard import Guard
-from trajectory.integrations.claude_agent_sdk import RecordedClient, client
+from trajectory.integrations.claude_agent_sdk import RecordedClient, client, recording
 
 ROOT = Path(__file__).parents[3]
 
@@ -52,7 +52,9 @@ class Broken:
 async def test_what_fails_here_is_one_warning_a_kind_and_no_prompt(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(client, "_guard", Guard("the Claude Agent SDK integration"))
+    guard = Guard("the Claude Agent SDK integration")
+    for module in (client, recording):
+        monkeypatch.setattr(module, "GUARD", guard)
     for _ in range(3):
         made = RecordedClient(options(), ScriptedCli(), logger=Broken())
         assert await session(made) == list(ANSWERS)

@@ -164,7 +164,7 @@ async def test_runs_that_never_end_do_not_pile_up(
             assert one["turn"] is None
 
 
-async def test_what_comes_after_the_end_begins_nothing(memory: TrajectoryLogger) -> None:
+async def test_what_comes_after_the_end_is_a_child_of_what_ended(memory: TrajectoryLogger) -> None:
     made = TrajectoryCallbackHandler(memory)
     root, model, late, later = (uuid4() for _ in range(4))
     made.on_chain_start({}, {"input": ""}, run_id=root, name="c")
@@ -175,10 +175,13 @@ async def test_what_comes_after_the_end_begins_nothing(memory: TrajectoryLogger)
     made.on_chain_start({}, "x", run_id=late, parent_run_id=root)
     made.on_chat_model_start({}, [[HumanMessage("go")]], run_id=later, parent_run_id=late)
     made.on_llm_end(LLMResult(generations=[]), run_id=later)
+    made.on_chain_end("x", run_id=late)
     made.on_chain_end("x", run_id=root)
     await memory.flush()
-    [only] = await recorded(memory.backend)
-    assert only["turn"]["messages"] == [user("go")]
+    first, second = await recorded(memory.backend)
+    assert first["turn"]["messages"] == [user("go")]
+    assert (second["parent"], second["root"]) == ("c", "c")
+    assert second["turn"]["response"] == "x"
     assert not len(made._runs)
     assert not made._guard.failures
 

@@ -285,8 +285,8 @@ def test_a_missing_package_is_told_with_its_extra() -> None:
     )
     assert told.returncode == 0, told.stderr
     assert told.stdout == (
-        'the package "langchain_core" is not installed; the extra brings it: '
-        'pip install "trajectory-log[langchain]"\n'
+        'the extra "langchain" is missing, or not whole: the package "langchain_core" is not '
+        'installed; run pip install "trajectory-log[langchain]"\n'
     )
 
 

@@ -21,8 +21,8 @@ from agents.tracing import (
 from integrations.openai_agents.telling import stored
 
 from benchmarks.scripted.openai_agents import Call, Reply, attached, response_of
-from trajectory import LoggerSettings, TrajectoryLogger
-from trajectory.integrations.openai_agents import TrajectoryProcessor
+from trajectory import ConfigurationError, LoggerSettings, TrajectoryLogger
+from trajectory.integrations.openai_agents import TrajectoryProcessor, TrajectorySession
 
 
 class Awkward:
@@ -182,3 +182,25 @@ async def test_long_names_are_cut_and_long_texts_kept(memory: TrajectoryLogger) 
     assert (trajectory.agent_name, trajectory.session_id) == ("ü" * 512, "é" * 512)
     assert (turn.prompt, turn.response) == (text, text)
     assert len(turn.tool_calls[0].tool_name) <= 1024
+
+
+@pytest.mark.parametrize("wrong", ["w.db", None, TrajectoryLogger])
+def test_what_is_no_logger_is_refused(wrong: Any) -> None:
+    name = type(wrong).__name__
+    with pytest.raises(ConfigurationError, match=f"give a TrajectoryLogger, not a {name}"):
+        TrajectoryProcessor(wrong)
+    with pytest.raises(ConfigurationError, match="give a TrajectoryLogger or a StorageBackend"):
+        TrajectorySession("s", wrong)
+
+
+async def test_a_model_without_a_span_is_told_once(
+    memory: TrajectoryLogger, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("trajectory.integrations.openai_agents.live._told", set())
+    with attached(memory):
+        for _ in range(2):
+            with agents.trace("t"), agents.agent_span("mute"):
+                pass
+    told = [record.getMessage() for record in caplog.records]
+    assert len(told) == 1
+    assert "opens no generation or response span" in told[0]

@@ -135,6 +135,72 @@ def test_a_trace_whose_root_is_elsewhere_is_read_when_its_own_ends(
     assert trajectory.parent_trajectory_id is None
 
 
+def test_a_span_that_ends_in_the_midst_of_a_job_is_taken_after_it() -> None:
+    """As the garbage collector ends that of an abandoned stream, in whatever thread it runs."""
+
+    class Ending(Taking):
+        def offer(self, value: Logged) -> None:
+            super().offer(value)
+            if not late.end_time:
+                late.end()
+
+    ending = Ending()
+    exporter = TrajectorySpanExporter(ending, grace_s=0)
+    provider = provider_with(exporter)
+    tracer = provider.get_tracer("tested")
+    late: Any = tracer.start_span("late", attributes=AGENT)
+    thread = threading.Thread(
+        target=lambda: tracer.start_span("run", attributes=AGENT).end(), daemon=True
+    )
+    thread.start()
+    thread.join(PATIENCE_S)
+    assert not thread.is_alive()
+    assert len(ending.trajectories) == 2
+    provider.shutdown()
+
+
+def test_none_waits_for_the_thread_that_reads() -> None:
+    class Slow(Taking):
+        def offer(self, value: Logged) -> None:
+            super().offer(value)
+            gate.wait(PATIENCE_S)
+
+    gate, slow = threading.Event(), Slow()
+    exporter = TrajectorySpanExporter(slow, grace_s=0)
+    provider = provider_with(exporter)
+    tracer = provider.get_tracer("tested")
+    thread = threading.Thread(target=lambda: tracer.start_span("run", attributes=AGENT).end())
+    thread.start()
+    assert slow.arrived.wait(PATIENCE_S)
+    tracer.start_span("other", attributes=AGENT).end()
+    assert not gate.is_set()
+    gate.set()
+    thread.join(PATIENCE_S)
+    assert len(slow.trajectories) == 2
+    provider.shutdown()
+
+
+def test_a_trace_without_a_root_is_read_with_nobody_asking(taking: Taking) -> None:
+    provider = provider_with(TrajectorySpanExporter(taking, idle_s=0.01, grace_s=PATIENCE_S))
+    tracer = provider.get_tracer("tested")
+    root = tracer.start_span("daemon")
+    tracer.start_span("run", set_span_in_context(root), attributes=AGENT).end()
+    assert taking.arrived.wait(PATIENCE_S)
+    provider.shutdown()
+
+
+def test_ids_of_another_library_are_not_taken_for_ours(taking: Taking, tracer: Tracer) -> None:
+    own: dict[str, Any] = {
+        "trajectory.id": "0190a0a0-0000-7000-8000-000000000001",
+        "trajectory.turn.number": 7,
+    }
+    with tracer.start_as_current_span("run", attributes={**AGENT, **own}):
+        chat(tracer, **own)
+    [trajectory], [turn] = taking.trajectories, taking.turns
+    assert (trajectory.source_format, trajectory.status) == ("otel", TrajectoryStatus.COMPLETED)
+    assert (str(trajectory.id) != own["trajectory.id"], turn.turn_number) == (True, 1)
+
+
 def test_other_spans_leave_nothing(taking: Taking, tracer: Tracer) -> None:
     with tracer.start_as_current_span("GET /"), tracer.start_as_current_span("SELECT"):
         pass

@@ -272,11 +272,49 @@ async def test_so_many_are_watched_and_looked_at_in_turn(monkeypatch: pytest.Mon
     async with following(MemoryBackend()) as it:
         ids = [await it.start(number) for number in range(7)]
         await it.look()
-        assert len(it.follower._open) == 5
+        assert len(it.follower._running) == 5
         for id_ in ids[2:]:
             await it.end(id_)
         sent = [agent for _ in range(4) for agent in await it.look()]
         assert sorted(set(sent)) == ["a2", "a3", "a4", "a5", "a6"]
+
+
+async def test_what_has_ended_is_never_forgotten_for_more(
+    backend: StorageBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "WATCHED", 5)
+    monkeypatch.setattr(module, "ROUND", 2)
+    long_ago = NOON - timedelta(hours=5)
+    async with following(backend, since=long_ago) as it:
+        for number in range(12):
+            at = long_ago + number * SECOND
+            await it.start(number, created_at=at, status="completed", ended_at=at + SECOND)
+        await it.start(12, created_at=NOON - SECOND)
+        assert await it.look() == ["a0", "a1"]
+        assert it.follower.position == long_ago  # seven of them were not even looked for
+        sent = [agent for _ in range(10) for agent in await it.look()]
+        assert sent == [f"a{number}" for number in range(2, 12)]
+        assert it.follower.position == NOON - module.LATE
+        assert len(it.follower._running) == 1
+
+
+async def test_a_position_never_passes_what_was_not_looked_at(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "ROUND", 2)
+    backend = MemoryBackend()
+    long_ago = NOON - timedelta(hours=3)
+    async with following(backend) as it:
+        ids = [await it.start(n, created_at=long_ago + n * SECOND) for n in range(5)]
+        await it.look()
+        await it.end(ids[4], ended_at=NOON + SECOND)
+        it.clock.now += timedelta(seconds=90)
+        assert await it.look() == []
+        kept = it.follower.position
+    async with following(backend, since=kept) as again:
+        again.clock.now = NOON + timedelta(minutes=3)
+        sent = [agent for _ in range(3) for agent in await again.look()]
+        assert sent == ["a4"]
 
 
 async def test_what_was_sent_is_forgotten_when_it_can_not_be_found_again() -> None:

@@ -316,6 +316,7 @@ def test_what_cannot_be_recorded_fails_no_test(workers: int, tmp_path: Path) -> 
     out = run(tmp_path, PASSING, "--trajectory-db", "no.db", *options)
     assert "1 passed" in out
     assert "trajectory: recording failed: " in out
+    assert " recorded" not in out
 
 
 def test_a_wrong_url_is_wrong_use(tmp_path: Path) -> None:
@@ -357,3 +358,17 @@ def test_loads_no_database(sync_trajectory_logger):
         check=True,
     )
     assert json.loads(done.stdout) == [NAME]
+
+
+def test_a_place_for_no_file_is_wrong_use(tmp_path: Path) -> None:
+    for wrong in (tmp_path, tmp_path / "none" / "w.db"):
+        run(tmp_path, PASSING, "--trajectory-db", str(wrong), expect=4)
+
+
+def test_a_test_without_a_loop_is_told_of_its_fixture(tmp_path: Path) -> None:
+    program = """
+def test_it(trajectory_logger):
+    with trajectory_logger.trajectory():
+        pass
+"""
+    assert "takes the fixture sync_trajectory_logger" in run(tmp_path, program, expect=1)

@@ -89,8 +89,9 @@ def sqlite_onlookers(url: sa.URL, *, immutable: bool = False) -> AsyncEngine:
 
 
 def log_of(path: Path) -> Path:
-    """Name the write-ahead log of a file."""
-    return path.with_name(f"{path.name}-wal")
+    """Name the write-ahead log of a file: SQLite keeps it beside the file that a link names."""
+    file = path.resolve()
+    return file.with_name(f"{file.name}-wal")
 
 
 def _sqlite(

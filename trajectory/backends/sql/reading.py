@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Coroutine, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -26,7 +26,6 @@ from trajectory.counts import StoreStatistics, Totals
 from trajectory.models import Trajectory, Turn
 from trajectory.query import TrajectoryQuery, TurnQuery
 from trajectory.scoring.score import Counts, FindingCounter
-from trajectory.threads import to_its_end
 
 PAGE = 500
 """Rows in a page, at most."""
@@ -41,6 +40,9 @@ _ROW_BYTES = 512
 _SLICE = 200
 """Rows that are taken from a driver before others on the event loop have their turn."""
 
+_AGAIN_S = 0.05
+"""So soon a reading that was given up is interrupted again, if it had been between statements."""
+
 _T = TypeVar("_T")
 _Children = dict[str, list[Any]]
 """By the field of `Turn` the rows of a page's children."""
@@ -53,6 +55,7 @@ class Reader:
         self._transport = transport
         self._where = where
         self._dialect: str = transport.dialect.name
+        self._running: dict[asyncio.Task[Any] | None, AsyncConnection] = {}
 
     async def trajectories(self, query: TrajectoryQuery) -> AsyncIterator[Trajectory]:
         """Stream trajectories in the query's order."""
@@ -110,9 +113,27 @@ class Reader:
         if self._transport.on_loop:
             return await reading
         # A statement that is cancelled takes its connection with it: of a file that leaves it
-        # open, in memory it would be the database. So a cancelled caller waits for the page, which
-        # takes milliseconds.
-        return await to_its_end(asyncio.ensure_future(reading))
+        # open, in memory it would be the database. So a cancelled caller waits for the page; SQLite
+        # is told to break off, since it may look for a rare text for minutes.
+        task = asyncio.ensure_future(reading)
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            while not task.done():
+                await self._interrupt(task)
+                with suppress(asyncio.CancelledError):
+                    await asyncio.wait({task}, timeout=_AGAIN_S)
+            if not task.cancelled():
+                task.exception()  # heard: who was cancelled has no use for it
+            raise
+
+    async def _interrupt(self, task: asyncio.Future[Any]) -> None:
+        """Break a statement off, unless its connection is the writer's too."""
+        connection = self._running.get(task)  # type: ignore[call-overload]
+        if connection is not None and self._transport.read_lock is None:
+            raw = connection.sync_connection
+            if raw is not None and not raw.invalidated:
+                await raw.connection.driver_connection.interrupt()  # at once: no hop
 
     async def _read(self, statement: sa.Executable) -> list[dict[str, Any]]:
         async with self._snapshot() as connection:
@@ -138,7 +159,13 @@ class Reader:
                         await connection.execution_options(
                             isolation_level="REPEATABLE READ", postgresql_readonly=True
                         )
-                    yield connection
+                    task = asyncio.current_task()
+                    self._running[task] = connection
+                    try:
+                        yield connection
+                    finally:
+                        # Before the rollback, which is not to be broken off.
+                        del self._running[task]
         finally:
             if lock is not None:
                 lock.release()

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterator
+from contextlib import aclosing, contextmanager
 from dataclasses import replace
 from types import TracebackType
 from typing import Any, cast
 
 from trajectory.errors import InvalidTurnError
-from trajectory.guard import Guard
 from trajectory.integrations import extra
 from trajectory.integrations.claude_agent_sdk.offers import Offers
-from trajectory.integrations.claude_agent_sdk.recording import Recording
+from trajectory.integrations.claude_agent_sdk.prompts import Prompt
+from trajectory.integrations.claude_agent_sdk.recording import GUARD, Recording
 from trajectory.models import Trajectory
 
 with extra("claude-agent-sdk"):
@@ -32,8 +32,6 @@ EVENTS = (
 """The hooks that are added to the program's own."""
 
 _OURS = frozenset({"id", "status", "error", "created_at", "ended_at", "source_format"})
-
-_guard = Guard("the Claude Agent SDK integration")
 
 
 class RecordedClient(ClaudeSDKClient):
@@ -61,47 +59,64 @@ class RecordedClient(ClaudeSDKClient):
         self._logger, self._fields = logger, _checked(fields)
         self._recording: Recording | None = None
         self._ending: BaseException | None = None
-        self._unhooked = self.options
 
     async def connect(self, prompt: str | AsyncIterable[dict[str, Any]] | None = None) -> None:
         """Connect, as `ClaudeSDKClient` does."""
         self._finish(None)
-        self._unhooked = self.options
-        recording = Recording(self._logger, self.options, self._fields)
-        self.options = _begun(recording, self.options)
+        unhooked = self.options
+        recording = Recording(self._logger, unhooked, self._fields)
+        self.options = hooked = _begun(recording, unhooked)
         try:
             await super().connect(_watched(recording, prompt))
         except BaseException as error:
             _end(recording, error)
             raise
+        finally:
+            if self.options is hooked:  # else the program has set others meanwhile
+                self.options = unhooked
         self._recording, self._ending = recording, None
 
     async def query(
         self, prompt: str | AsyncIterable[dict[str, Any]], session_id: str = "default"
     ) -> None:
         """Send a prompt, as `ClaudeSDKClient` does."""
-        if self._recording is not None:
-            prompt = cast("Any", _watched(self._recording, prompt))
-        await super().query(prompt, session_id)
+        recording = self._recording
+        if recording is None:
+            await super().query(prompt, session_id)
+        elif isinstance(prompt, AsyncIterable):
+            async with aclosing(_passed_on(recording, prompt)) as prompts:
+                await super().query(prompts, session_id)
+        else:
+            with _noted(recording, prompt):
+                await super().query(prompt, session_id)
 
     async def receive_messages(self) -> AsyncIterator[Message]:
         """Receive all messages, as `ClaudeSDKClient` does; `receive_response` uses it."""
         recording = self._recording
         try:
             async with aclosing(cast("Any", super().receive_messages())) as messages:
+                if recording is not None:
+                    recording.is_awaited = True
                 async for message in messages:
+                    self._ending = None  # it goes on
                     if recording is not None:
-                        with _guard:
+                        recording.is_awaited = False
+                        with GUARD:
                             recording.saw(message)
                     yield message
+                    if recording is not None:
+                        recording.is_awaited = True
         except Exception as error:
             self._ending = error
             raise
+        finally:
+            if recording is not None:
+                recording.is_awaited = False
 
     async def interrupt(self) -> None:
         """Ask for the turn to end, as `ClaudeSDKClient` does."""
         if self._recording is not None:
-            with _guard:
+            with GUARD:
                 self._recording.interrupts()
         await super().interrupt()
 
@@ -123,7 +138,6 @@ class RecordedClient(ClaudeSDKClient):
 
     def _finish(self, error: BaseException | None) -> None:
         recording, self._recording = self._recording, None
-        self.options = self._unhooked
         if recording is not None:
             _end(recording, error)
 
@@ -145,10 +159,13 @@ async def recorded_query(
     try:
         made = query(prompt=watched, options=hooked, transport=transport)
         async with aclosing(cast("Any", made)) as messages:
+            recording.is_awaited = True
             async for message in messages:
-                with _guard:
+                recording.is_awaited = False
+                with GUARD:
                     recording.saw(message)
                 yield message
+                recording.is_awaited = True
     except BaseException as error:
         ending = error
         raise
@@ -166,11 +183,11 @@ def _checked(fields: dict[str, Any]) -> dict[str, Any]:
 
 def _begun(recording: Recording, options: ClaudeAgentOptions) -> ClaudeAgentOptions:
     """Begin, and give the options with our hooks behind those that are there."""
-    with _guard:
+    with GUARD:
         recording.begin()
 
     async def listen(told: Any, tool_use_id: str | None, _context: Any) -> Any:
-        with _guard:
+        with GUARD:
             recording.hook(told, tool_use_id)
         return {}
 
@@ -187,20 +204,37 @@ def _watched(
     if isinstance(prompt, AsyncIterable):
         return _passed_on(recording, prompt)
     if prompt is not None:
-        with _guard:
+        with GUARD:
             recording.sent(prompt)
     return prompt
 
 
 async def _passed_on(
     recording: Recording, prompts: AsyncIterable[dict[str, Any]]
-) -> AsyncIterator[dict[str, Any]]:
+) -> AsyncGenerator[dict[str, Any]]:
     async for prompt in prompts:
-        with _guard:
-            recording.sent(prompt)
-        yield prompt
+        with _noted(recording, prompt):
+            yield prompt
+
+
+@contextmanager
+def _noted(recording: Recording, prompt: Any) -> Iterator[None]:
+    """Note a prompt, which is sent in the block; one that can't be sent is taken back.
+
+    It is noted before: Claude Code may answer while the SDK still waits for its pipe.
+    """
+    noted: Prompt | None = None
+    with GUARD:
+        noted = recording.sent(prompt)
+    try:
+        yield
+    except BaseException:
+        if noted is not None:
+            with GUARD:
+                recording.took_back(noted)
+        raise
 
 
 def _end(recording: Recording, error: BaseException | None) -> None:
-    with _guard:
+    with GUARD:
         recording.end(error)

@@ -14,10 +14,11 @@ from typing import Any
 from trajectory.door import now_utc
 from trajectory.draft import as_error, as_json, as_text
 from trajectory.formats.foreign import label, members
+from trajectory.guard import Guard
 from trajectory.integrations.claude_agent_sdk import reading
 from trajectory.integrations.claude_agent_sdk.gathering import Call, Exchange
 from trajectory.integrations.claude_agent_sdk.offers import Offers
-from trajectory.integrations.claude_agent_sdk.prompts import Prompts
+from trajectory.integrations.claude_agent_sdk.prompts import Prompt, Prompts
 from trajectory.integrations.claude_agent_sdk.reading import Asked, name_of, of
 from trajectory.integrations.claude_agent_sdk.results import (
     Cost,
@@ -32,6 +33,8 @@ from trajectory.run import current
 
 SOURCE = "claude-agent-sdk"
 MAIN_AGENT = "claude-code"
+
+GUARD = Guard("the Claude Agent SDK integration")
 
 _NOTED = ("cwd", "permissionMode", "apiKeySource", "output_style", "tools", "agents", "skills")
 _CANCELLED = TrajectoryStatus.CANCELLED
@@ -57,6 +60,8 @@ class Recording:
         """Calls of the next turn, where the hooks are that far ahead of the messages."""
         self._last = Outcome()
         self._is_interrupted = False
+        self.is_awaited = False
+        """Whether the program waits for a message, and has so read all that there are."""
         self._tokens = Tokens()
         self._cost = Cost(is_resumed=_is_resumed(options))
 
@@ -64,14 +69,12 @@ class Recording:
 
     def begin(self) -> None:
         """Offer the start of the trajectory."""
-        run = current()
-        parent = None if run is None else run.id
+        run = None if "parent_trajectory_id" in self._fields else current()
         options = self._options
         self._begin(
             {
                 "agent_name": MAIN_AGENT,
-                "parent_trajectory_id": parent,
-                "root_trajectory_id": parent,
+                **({} if run is None else run.as_parent()),
                 "system_prompt": _system_prompt(getattr(options, "system_prompt", None)),
                 **{name: value for name, value in self._fields.items() if name != "metadata"},
             }
@@ -109,14 +112,22 @@ class Recording:
 
     # What the program does.
 
-    def sent(self, message: Any) -> None:
+    def sent(self, message: Any) -> Prompt:
         """Note a prompt that the program sends."""
-        self._prompts.sent(message)
         self._running()
+        return self._prompts.sent(message)
+
+    def took_back(self, prompt: Prompt) -> None:
+        """Forget a prompt that was `sent` and didn't get there."""
+        self._prompts.took_back(prompt)
+        turn = self._turn
+        if turn is not None and not (self._prompts or turn.said or turn.calls or turn.facts):
+            self._turn = None
 
     def interrupts(self) -> None:
         """Note that the program has asked for the turn to end."""
         self._is_interrupted = self._turn is not None
+        self._prompts.interrupted()
 
     # What Claude Code says.
 
@@ -124,10 +135,13 @@ class Recording:
         """Take a message that the program gets."""
         kind = type(message).__name__
         if kind == "StreamEvent":
-            self._exchange_of(message).stream(message.event)
+            if (exchange := self._exchange_of(message)) is not None:
+                exchange.stream(message.event)
         elif kind == "AssistantMessage":
             self._introduce(of(message, "session_id"), {})
             exchange = self._exchange_of(message)
+            if exchange is None:
+                return
             exchange.assistant(message)
             if (error := of(message, "error")) is not None:
                 exchange.facts["model_error"] = as_text(error)
@@ -154,17 +168,19 @@ class Recording:
             self._turn.calls, self._ahead = self._ahead, {}
         return self._turn
 
-    def _exchange_of(self, message: Any) -> Exchange:
+    def _exchange_of(self, message: Any) -> Exchange | None:
         parent = message.parent_tool_use_id
         if parent is None:
             return self._running()
-        return self._agents().of_call(name_of(parent), self._turn).exchange
+        agent = self._agents().of_call(name_of(parent), self._turn)
+        return None if agent is None else agent.exchange
 
     def _took(self, message: Any) -> None:
         parent = message.parent_tool_use_id
         if parent is not None:
             agent = self._agents().of_call(name_of(parent), self._turn)
-            agent.exchange.user(message, (agent.prompt,))
+            if agent is not None:
+                agent.exchange.user(message, (agent.prompt,))
             return
         turn = self._running()
         turn.user(message, self._prompts.texts())
@@ -179,7 +195,8 @@ class Recording:
         event = told.get("hook_event_name")
         self._introduce(told.get("session_id"), {})
         if event == "UserPromptSubmit":
-            self._prompts.submitted(as_text(told.get("prompt") or ""))
+            text = as_text(told.get("prompt") or "")
+            self._prompts.submitted(text, is_inside=self.is_awaited)
             self._running()
         elif event == "Stop":
             answer = told.get("last_assistant_message")
@@ -209,9 +226,19 @@ class Recording:
         """Take the message that ends a turn."""
         turn = self._running()
         origin = members(of(result, "origin")).get("kind")
-        self._last = outcome = outcome_of(result, asked_to_stop=self._is_interrupted)
-        tokens = self._tokens.of_turn(reading.figures(result.usage), turn.heard())
-        turn.facts |= facts_of(result)
+        # Whatever can't be read of it: the turn ends here, or the next would be one with it.
+        outcome = Outcome(TrajectoryStatus.FAILED, "unknown") if result.is_error else Outcome()
+        tokens: Mapping[str, int] = {}
+        cost = None
+        with GUARD:
+            outcome = outcome_of(result, asked_to_stop=self._is_interrupted)
+        with GUARD:
+            tokens = self._tokens.of_turn(reading.figures(result.usage), turn.heard())
+        with GUARD:
+            cost = self._cost.of_turn(result.total_cost_usd)
+        with GUARD:
+            turn.facts |= facts_of(result)
+        self._last = outcome
         answer = None if result.is_error else result.result
         self._ahead = {id_: call for id_, call in turn.calls.items() if call.said is None}
         for id_ in self._ahead:
@@ -219,19 +246,24 @@ class Recording:
         self._offer_turn(
             turn,
             is_injected=origin not in (None, "human"),
+            broke_off=outcome.status is not TrajectoryStatus.COMPLETED,
             response=answer if isinstance(answer, str) else None,
             tokens=tokens,
             error=outcome.error,
             latency_ms=result.duration_ms,
             stop_reason="interrupted" if outcome.status is _CANCELLED else result.stop_reason,
-            cost_usd=self._cost.of_turn(result.total_cost_usd),
+            cost_usd=cost,
         )
 
-    def _offer_turn(self, turn: Exchange, *, is_injected: bool = False, **fields: Any) -> None:
+    def _offer_turn(
+        self, turn: Exchange, *, is_injected: bool = False, broke_off: bool = False, **fields: Any
+    ) -> None:
         start, outcome = self._start, self._last
         assert start is not None  # noqa: S101 - `begin` comes first
         self._turn, self._is_interrupted = None, False
-        prompts, answer = self._prompts.take(is_injected=is_injected)
+        prompts, answer = self._prompts.take(
+            is_injected=is_injected, broke_off=broke_off, said=turn.last_text
+        )
         if fields["response"] is None and not turn.said:
             fields["response"] = answer  # the program read none of the messages
         self._agents().turn_ends(outcome)

@@ -26,7 +26,8 @@ def outcome_of(result: Any, *, asked_to_stop: bool) -> Outcome:
         return Outcome(TrajectoryStatus.CANCELLED)
     if not fails:
         return Outcome()
-    errors = [as_text(each) for each in of(result, "errors") or ()]
+    told = of(result, "errors") or []
+    errors = [as_text(each) for each in (told if isinstance(told, list) else [told])]
     text = "; ".join(errors) or (result.result if isinstance(result.result, str) else "")
     kind = as_text(result.subtype)
     if kind != "success":

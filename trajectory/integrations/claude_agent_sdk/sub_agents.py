@@ -22,6 +22,8 @@ from trajectory.models import Trajectory, TrajectoryEnd, TrajectoryStatus
 
 MAX_OPEN = 200
 """So many sub-agents at once are followed; of more the oldest are closed as they are."""
+MAX_CLOSED = 1_000
+"""Of sub-agents that have ended, so many are remembered, so that none begins a second time."""
 
 _SETTLED = {
     "completed": TrajectoryStatus.COMPLETED,
@@ -59,11 +61,18 @@ class SubAgents:
         self._early: dict[str, dict[str, Call]] = {}
         """By id of a sub-agent: calls in it that hooks told before it was known whose they are."""
         self._last_words: dict[str, str] = {}
+        self._closed: dict[str, None] = {}
+        """The last calls whose sub-agents are stored: nothing can be added to those."""
 
-    def of_call(self, call_id: str, turn: Exchange | None) -> SubAgent:
-        """Find the sub-agent that a call started, or begin it. `turn`: the one that runs."""
+    def of_call(self, call_id: str, turn: Exchange | None) -> SubAgent | None:
+        """Find the sub-agent that a call started, or begin it; None for one that has ended.
+
+        `turn`: the one that runs.
+        """
         agent = self._running.get(call_id)
         if agent is None:
+            if call_id in self._closed:
+                return None
             owner, call = self._owner(call_id, turn)
             agent = SubAgent(call_id, call, self._started(owner, call))
             self._running[call_id] = agent
@@ -156,6 +165,8 @@ class SubAgents:
             if agent_id is None or call is None or call.asked.name not in reading.DELEGATES:
                 return
             agent = self.of_call(answer.call_id, turn)
+        if agent is None:
+            return
         if agent_id is not None:
             self._is_known_as(agent, agent_id)
         if told.get("status") == _LAUNCHED or agent.is_background:
@@ -181,6 +192,9 @@ class SubAgents:
 
     def _close(self, agent: SubAgent, status: TrajectoryStatus, error: str | None = None) -> None:
         del self._running[agent.call_id]
+        self._closed[agent.call_id] = None
+        if len(self._closed) > MAX_CLOSED:
+            del self._closed[next(iter(self._closed))]
         exchange, told = agent.exchange, agent.structured
         words = self._last_words.pop(agent.agent_id or "", "")
         response = words or agent.response

@@ -7,8 +7,8 @@ from types import TracebackType
 from typing import Any, Self, cast
 
 from trajectory.integrations import extra
-from trajectory.integrations.langchain.gathering import Offers
-from trajectory.integrations.langchain.handler import TrajectoryCallbackHandler
+from trajectory.integrations.langchain.handler import Deaf, TrajectoryCallbackHandler
+from trajectory.integrations.offers import Offers
 
 with extra("langchain"):
     from langchain_core.callbacks import BaseCallbackHandler
@@ -20,6 +20,9 @@ class _InForce:
 
     It expects a `ContextVar`. Ours says the same in every context: a task or a thread that was
     there before `attach` is recorded too.
+
+    It asks twice. Where the last was detached in between, by another thread, it makes a handler of
+    the class that is registered, without a word: so that class is one that hears nothing.
     """
 
     def __init__(self) -> None:
@@ -69,7 +72,7 @@ def attach(logger: Offers, **fields: Any) -> Attachment:
     if not _in_force.is_known:
         _in_force.is_known = True
         variable = cast("ContextVar[Any]", _in_force)
-        register_configure_hook(variable, inheritable=True, handle_class=TrajectoryCallbackHandler)
+        register_configure_hook(variable, inheritable=True, handle_class=Deaf)
     attachment = Attachment(TrajectoryCallbackHandler(logger, **fields))
     _in_force.attached = [*_in_force.attached, attachment]
     return attachment

@@ -3,43 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
-from uuid import UUID
+from typing import Any, NamedTuple
 
 from trajectory.door import now_utc
 from trajectory.draft import ToolCallDraft, TurnDraft, as_error, as_json, as_text
 from trajectory.integrations.langchain import answers, headers, reading
 from trajectory.integrations.langchain.answers import Called
 from trajectory.integrations.langchain.reading import Said
-from trajectory.integrations.langchain.steps import MODEL, Step
-from trajectory.models import Logged, Trajectory, TrajectoryStatus
-from trajectory.run import current
+from trajectory.integrations.langchain.recorder import Recorder
+from trajectory.integrations.langchain.steps import MODEL, Ids, Step
+from trajectory.models import Trajectory, TrajectoryStatus
 
 _MANY = 1000
 """Of failed model calls, and of different instructions, what is kept of a turn."""
-
-
-class Offers(Protocol):
-    """What a logger is to an integration."""
-
-    def offer(self, value: Logged) -> None:
-        """Take a value without waiting or failing."""
-        ...
-
-
-class Recorder:
-    """What all runs of a handler share: the logger, and what their trajectories have in common."""
-
-    def __init__(self, logger: Offers, fields: Mapping[str, Any]) -> None:
-        self.offer = logger.offer
-        self.fields = fields
-        self._tools: Any = None
-
-    def tools_as_json(self, tools: Any) -> Any:
-        """Copy the definitions of tools; most runs have those of the last."""
-        if self._tools is None or self._tools != tools:
-            self._tools = as_json(tools)
-        return self._tools
 
 
 class _Asked(NamedTuple):
@@ -47,20 +23,29 @@ class _Asked(NamedTuple):
 
     call: Called
     draft: ToolCallDraft
+    arguments: list[Any]
+    """As JSON, once anyone asked for them."""
+
+    def is_like(self, name: str | None, arguments: Any) -> bool:
+        """Say whether a tool that runs with such arguments may be the answer."""
+        if self.call.name != name:
+            return False
+        if not self.arguments:
+            self.arguments.append(answers.parsed(self.call.arguments))
+        return bool(self.arguments[0] == arguments)
 
 
 class Gathering:
     """Gathers one run, and offers it to the logger.
 
     Nothing is offered before something of an agent's happens in the run: a model, a tool, a
-    retriever or a node of a graph. Not thread-safe: the handler holds the lock of the whole run.
+    retriever or a node of a graph. Not thread-safe: the handler keeps all in the line of the run.
     """
 
     def __init__(self, recorder: Recorder, step: Step, outer: Gathering | None) -> None:
         self._recorder = recorder
         self._step = step
         self._outer = outer
-        self._run = current() if outer is None else None
         self._start: Trajectory | None = None
         self._turn = TurnDraft(created_at=step.began_at)
         self._heard: set[tuple[str, str]] = set()
@@ -93,19 +78,23 @@ class Gathering:
         if self._start is None:
             self._start = start = headers.begun(self._step, self._recorder.fields, self._above())
             self._recorder.offer(start)
-            self._read_inputs(self._step.inputs)
+            with self._recorder.guard:
+                self._read_inputs(self._step.inputs)
         return self._start
 
-    def _above(self) -> tuple[UUID, UUID] | None:
-        if self._outer is not None:
-            above = self._outer.open()
-            return above.id, above.root_trajectory_id or above.id
-        return None if self._run is None else (self._run.id, self._run.id)
+    @property
+    def ids(self) -> Ids | None:
+        """What begins inside later is the child of: this one, or what is around it."""
+        start = self._start
+        return self._step.above if start is None else _ids_of(start)
+
+    def _above(self) -> Ids | None:
+        return self._step.above if self._outer is None else _ids_of(self._outer.open())
 
     def _read_inputs(self, inputs: Any) -> None:
         if self._step.kind == MODEL:
             return  # what it hears is read where it begins
-        if inputs is None or getattr(inputs, "resume", None) is not None:
+        if reading.resumes(inputs) or (inputs is None and self._step.is_graph):
             self._facts["resumed"] = True
         self._asked = reading.asked(inputs)
         messages = reading.messages_in(inputs)
@@ -218,7 +207,7 @@ class Gathering:
         key = call.call_id
         if key is None or key in self._calls:
             key = f"{call.name} {len(self._calls)}"
-        self._calls[key] = _Asked(call, made)
+        self._calls[key] = _Asked(call, made, [])
 
     # Tools and retrievers.
 
@@ -236,16 +225,17 @@ class Gathering:
         step.call.set(message_position=None)
         if step.call_id is not None:
             # Its model called it in an earlier run, which stopped for the user.
-            self._calls[step.call_id] = _Asked(Called(name, text, step.call_id), step.call)
+            self._calls[step.call_id] = _Asked(Called(name, text, step.call_id), step.call, [])
 
     def _call_like(self, step: Step, arguments: Any) -> str | None:
         """Find the call that a tool answers where the program runs it by hand, and gives no id."""
-        for key, (call, _) in self._calls.items():
-            if key in self._begun or call.name != step.name:
-                continue
-            if answers.parsed(call.arguments) == as_json(arguments):
-                return key
-        return None
+        read = as_json(arguments)
+        likely = (
+            key
+            for key, asked in self._calls.items()
+            if key not in self._begun and asked.is_like(step.name, read)
+        )
+        return next(likely, None)
 
     def tool_ends(self, step: Step, output: Any) -> None:
         """Add what a tool returned."""
@@ -270,7 +260,7 @@ class Gathering:
 
     def _tell(self, key: str, said: Said | None = None) -> None:
         """Add the message that tells a model what its call came to."""
-        call, draft = self._calls.pop(key)
+        call, draft, _ = self._calls.pop(key)
         content = self._results.pop(key, None)
         if said is not None:
             if content is None:  # the program ran the tool in its own way
@@ -297,14 +287,17 @@ class Gathering:
     ) -> None:
         """Offer the turn, and the end. Without a status the end stays unknown."""
         self.done = True
-        start = self.open()
-        for call_id in [each for each in self._calls if each in self._results]:
-            self._tell(call_id)
-        turn = self._turn
-        response = self._response(output)
-        if response is not None:
-            turn.response = response
-        prompt = self._asked if inputs is None else reading.asked(inputs)
+        start, turn, guard = self.open(), self._turn, self._recorder.guard
+        prompt: str | None = self._asked
+        with guard:
+            for call_id in [each for each in self._calls if each in self._results]:
+                self._tell(call_id)
+        with guard:
+            response = self._response(output)
+            if response is not None:
+                turn.response = response
+        with guard:
+            prompt = prompt if inputs is None else reading.asked(inputs)
         if self._failures:
             self._facts["failed_model_calls"] = self._failures
         if self._pauses:
@@ -346,3 +339,7 @@ class Gathering:
                 self._turn.set(stop_reason=None)
             return text
         return reading.answered(output)
+
+
+def _ids_of(start: Trajectory) -> Ids:
+    return start.id, start.root_trajectory_id or start.id

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from time import perf_counter
 from typing import Any, Self
 from uuid import UUID
 
@@ -10,22 +12,31 @@ from trajectory.forks import forget_in_child
 from trajectory.guard import Guard
 from trajectory.integrations import extra
 from trajectory.integrations.langchain import headers, reading
-from trajectory.integrations.langchain.gathering import Offers, Recorder
+from trajectory.integrations.langchain.recorder import Recorder
 from trajectory.integrations.langchain.runs import Runs
 from trajectory.integrations.langchain.steps import (
     CHAIN,
     MODEL,
     RETRIEVER,
     TOOL,
+    Step,
     beneath_tool,
     outer,
 )
+from trajectory.integrations.offers import Offers
 
 with extra("langchain"):
     from langchain_core.callbacks import BaseCallbackHandler
 
 
-class TrajectoryCallbackHandler(BaseCallbackHandler):
+class Deaf(BaseCallbackHandler):
+    """What is asked for a handler at the instant in which none is attached any more: no handler."""
+
+    def on_chat_model_start(self, *_about: Any, **_told: Any) -> None:
+        """Hear nothing; the base would have it told in another way."""
+
+
+class TrajectoryCallbackHandler(Deaf):
     """Records what runs with it: `config={"callbacks": [TrajectoryCallbackHandler(logger)]}`.
 
     One serves `invoke` and `ainvoke`, any number of runs at once, in any threads. It neither blocks
@@ -39,12 +50,12 @@ class TrajectoryCallbackHandler(BaseCallbackHandler):
 
     def __init__(self, logger: Offers, **fields: Any) -> None:
         super().__init__()
-        self._runs = Runs(Recorder(logger, headers.checked_fields(fields)))
         self._guard = Guard("the LangChain integration")
+        self._runs = Runs(Recorder(logger, headers.checked_fields(fields), self._guard))
         forget_in_child(self)
 
     def forget(self) -> None:
-        """In a forked child: the runs are the parent's, and so is whoever holds a lock."""
+        """In a forked child: the runs are the parent's, and so is who is at work on one."""
         self._runs.forget()
 
     def __copy__(self) -> Self:
@@ -63,26 +74,35 @@ class TrajectoryCallbackHandler(BaseCallbackHandler):
     def on_chain_start(self, serialized: Any, inputs: Any, *, run_id: UUID, **told: Any) -> None:
         """Begin a chain, a graph or a node of one."""
         with self._guard:
-            step = self._runs.begin(CHAIN, run_id, serialized, inputs, told)
-            if step is None:
-                return
-            if step.parent is not None and step.is_node:
+            self._runs.begin(CHAIN, run_id, serialized, inputs, told, then=self._chain_begins)
+
+    def _chain_begins(self, step: Step) -> None:
+        if step.is_node:
+            if step.parent is not None:
                 # Its parent is a graph; nothing else tells that of an inner one.
-                with step.lock:
-                    self._runs.own(step.parent).open()
-            elif step.parent is None and step.metadata.get("ls_integration") == "langgraph":
-                with step.lock:
-                    self._runs.own(step).open()
+                step.parent.is_graph = True
+                self._runs.own(step.parent).open()
+        elif step.parent is None and step.metadata.get("ls_integration") == "langgraph":
+            step.is_graph = True
+            self._runs.own(step).open()
 
     def on_chain_end(self, outputs: Any, *, run_id: UUID, **told: Any) -> None:
         """End a chain, a graph or a node of one."""
         with self._guard:
-            self._end_chain(run_id, output=outputs, inputs=told.get("inputs"))
+            self._end(run_id, self._chain_ends, outputs, None, told.get("inputs"))
 
     def on_chain_error(self, error: BaseException, *, run_id: UUID, **told: Any) -> None:
         """End one that failed, was cancelled, or pauses."""
         with self._guard:
-            self._end_chain(run_id, error=error, inputs=told.get("inputs"))
+            self._end(run_id, self._chain_ends, None, error, told.get("inputs"))
+
+    def _chain_ends(
+        self, step: Step, output: Any, error: BaseException | None, inputs: Any
+    ) -> None:
+        with self._guard:
+            if error is not None and step.is_node and (above := outer(step)) is not None:
+                above.pauses(headers.pauses(error))
+        self._runs.finish(step, output=output, error=error, inputs=inputs)
 
     # Models.
 
@@ -98,18 +118,21 @@ class TrajectoryCallbackHandler(BaseCallbackHandler):
         with self._guard:
             self._begin_model(run_id, serialized, prompts[:1], told)
 
-    def _begin_model(self, run_id: UUID, serialized: Any, heard: Sequence[Any], told: Any) -> None:
-        step = self._runs.begin(MODEL, run_id, serialized, None, told)
-        if step is None:
-            return
+    def _begin_model(
+        self, run_id: UUID, serialized: Any, heard: Sequence[Any], told: dict[str, Any]
+    ) -> None:
         params = told.get("invocation_params")
-        with step.lock:
-            below = beneath_tool(step)
-            step.target = outer(step) if below is None else self._runs.own(below)
-            if step.gathering is not None:
-                step.target = step.gathering
-            if step.target is not None and not step.target.done:
-                step.target.model_begins(step, heard, params if isinstance(params, Mapping) else {})
+        params = params if isinstance(params, Mapping) else {}
+        then = partial(self._model_begins, heard=heard, params=params)
+        self._runs.begin(MODEL, run_id, serialized, None, told, then=then)
+
+    def _model_begins(self, step: Step, heard: Sequence[Any], params: Mapping[str, Any]) -> None:
+        below = beneath_tool(step)
+        step.target = outer(step) if below is None else self._runs.own(below)
+        if step.gathering is not None:
+            step.target = step.gathering
+        if step.target is not None and not step.target.done:
+            step.target.model_begins(step, heard, params)
 
     def on_llm_new_token(self, token: Any, *, run_id: UUID, **_told: Any) -> None:
         """Keep a piece of a streamed answer, should there be no more than its pieces."""
@@ -121,34 +144,35 @@ class TrajectoryCallbackHandler(BaseCallbackHandler):
     def on_llm_end(self, response: Any, *, run_id: UUID, **_told: Any) -> None:
         """End a model's call."""
         with self._guard:
-            step = self._runs.retire(run_id)
-            if step is None:
-                return
-            with step.lock:
-                with self._guard:
-                    if step.target is not None and not step.target.done:
-                        step.target.model_ends(step, response)
-                self._runs.finish(step)
+            self._end(run_id, self._model_ends, response)
+
+    def _model_ends(self, step: Step, response: Any) -> None:
+        with self._guard:
+            if step.target is not None and not step.target.done:
+                step.target.model_ends(step, response)
+        self._runs.finish(step)
 
     def on_llm_error(self, error: BaseException, *, run_id: UUID, **told: Any) -> None:
         """End a model's call that failed, was cancelled, or whose stream nobody reads on."""
         with self._guard:
-            step = self._runs.retire(run_id)
-            if step is None:
-                return
-            with step.lock:
-                with self._guard:
-                    if step.target is not None and not step.target.done:
-                        step.target.model_fails(step, error, told.get("response"))
-                self._runs.finish(step, error=error)
+            self._end(run_id, self._model_fails, error, told.get("response"))
+
+    def _model_fails(self, step: Step, error: BaseException, response: Any) -> None:
+        with self._guard:
+            if step.target is not None and not step.target.done:
+                step.target.model_fails(step, error, response)
+        self._runs.finish(step, error=error)
 
     def on_retry(self, retry_state: Any, *, run_id: UUID, **_told: Any) -> None:  # noqa: ARG002
         """Count that a model's own code tries again."""
         with self._guard:
             step = self._runs.get(run_id)
-            if step is not None and step.target is not None:
-                with step.lock:
-                    step.target.tries_again()
+            if step is not None:
+                step.line.do(self._tries_again, step)
+
+    def _tries_again(self, step: Step) -> None:
+        if step.target is not None and not step.target.done:
+            step.target.tries_again()
 
     # Tools and retrievers.
 
@@ -162,12 +186,12 @@ class TrajectoryCallbackHandler(BaseCallbackHandler):
     def on_tool_end(self, output: Any, *, run_id: UUID, **_told: Any) -> None:
         """End a tool."""
         with self._guard:
-            self._end_tool(run_id, output=output)
+            self._end(run_id, self._tool_ends, output, None)
 
     def on_tool_error(self, error: BaseException, *, run_id: UUID, **_told: Any) -> None:
         """End a tool that failed."""
         with self._guard:
-            self._end_tool(run_id, error=error)
+            self._end(run_id, self._tool_ends, None, error)
 
     def on_retriever_start(self, serialized: Any, query: Any, *, run_id: UUID, **told: Any) -> None:
         """Begin a retriever."""
@@ -177,61 +201,46 @@ class TrajectoryCallbackHandler(BaseCallbackHandler):
     def on_retriever_end(self, documents: Any, *, run_id: UUID, **_told: Any) -> None:
         """End a retriever."""
         with self._guard:
-            self._end_tool(run_id, output=documents)
+            self._end(run_id, self._tool_ends, documents, None)
 
     def on_retriever_error(self, error: BaseException, *, run_id: UUID, **_told: Any) -> None:
         """End a retriever that failed."""
         with self._guard:
-            self._end_tool(run_id, error=error)
+            self._end(run_id, self._tool_ends, None, error)
 
     def _begin_tool(
-        self,
-        kind: str,
-        run_id: UUID,
-        serialized: Any,
-        arguments: Any,
-        told: Mapping[str, Any],
+        self, kind: str, run_id: UUID, serialized: Any, arguments: Any, told: dict[str, Any]
     ) -> None:
-        step = self._runs.begin(kind, run_id, serialized, arguments, told)
-        if step is None:
-            return
-        step.call_id = reading.label(told.get("tool_call_id"))
-        with step.lock:
-            # What a tool does inside is its own affair, but for models: see `_begin_model`.
-            if beneath_tool(step) is None:
-                step.target = step.gathering or outer(step)
-            if step.target is not None and not step.target.done:
-                step.target.tool_begins(step, arguments)
+        call_id = reading.label(told.get("tool_call_id"))
+        then = partial(self._tool_begins, arguments=arguments, call_id=call_id)
+        self._runs.begin(kind, run_id, serialized, arguments, told, then=then)
 
-    def _end_tool(
-        self, run_id: UUID, *, output: Any = None, error: BaseException | None = None
-    ) -> None:
-        step = self._runs.retire(run_id)
-        if step is None:
-            return
-        with step.lock:
-            with self._guard:
-                if step.target is None or step.target.done:
-                    pass
-                elif error is None:
-                    step.target.tool_ends(step, output)
-                else:
-                    step.target.tool_fails(step, error)
-            self._runs.finish(step, output=output, error=error)
+    def _tool_begins(self, step: Step, arguments: Any, call_id: str | None) -> None:
+        step.call_id = call_id
+        # What a tool does inside is its own affair, but for models: see `_model_begins`.
+        if beneath_tool(step) is None:
+            step.target = step.gathering or outer(step)
+        if step.target is not None and not step.target.done:
+            step.target.tool_begins(step, arguments)
 
-    def _end_chain(
-        self,
-        run_id: UUID,
-        *,
-        output: Any = None,
-        error: BaseException | None = None,
-        inputs: Any = None,
-    ) -> None:
-        step = self._runs.retire(run_id)
-        if step is None:
-            return
-        with step.lock:
-            with self._guard:
-                if error is not None and step.is_node and (above := outer(step)) is not None:
-                    above.pauses(headers.pauses(error))
-            self._runs.finish(step, output=output, error=error, inputs=inputs)
+    def _tool_ends(self, step: Step, output: Any, error: BaseException | None) -> None:
+        with self._guard:
+            if step.target is None or step.target.done:
+                pass
+            elif error is None:
+                step.target.tool_ends(step, output)
+            else:
+                step.target.tool_fails(step, error)
+        self._runs.finish(step, output=output, error=error)
+
+    # The end of any.
+
+    def _end(self, run_id: UUID, ends: Callable[..., None], *about: Any) -> None:
+        step = self._runs.get(run_id)
+        if step is not None:
+            step.ended = perf_counter()
+            step.line.do(self._retire, step, ends, *about)
+
+    def _retire(self, step: Step, ends: Callable[..., None], *about: Any) -> None:
+        if self._runs.retire(step):
+            ends(step, *about)

@@ -145,8 +145,8 @@ def asked(value: Any) -> str:
     if messages := messages_in(value):
         last = last_of(messages, "user")
         return "" if last is None else text_of(last.content)
-    if (resume := getattr(value, "resume", None)) is not None:
-        return as_text(plain(resume))
+    if resumes(value):
+        return as_text(plain(value.resume))
     if isinstance(value, Mapping):
         if "messages" in value:
             return ""
@@ -157,6 +157,11 @@ def asked(value: Any) -> str:
         if len(only) == 1 and isinstance(only[0], str):
             return str(only[0])
     return "" if value is None else as_text(plain(value))
+
+
+def resumes(value: Any) -> bool:
+    """Say whether an input is the user's answer, with which a paused graph goes on."""
+    return _is_command(value) and getattr(value, "resume", None) is not None
 
 
 def answered(value: Any) -> str | None:
@@ -216,7 +221,7 @@ def tool_message(output: Any, call_id: str | None) -> Said | None:
     """Find the message that a tool's output is or, as a command of LangGraph's, brings."""
     if (found := said(output)) is not None and found.role == "tool":
         return found
-    update = getattr(output, "update", None)
+    update = output.update if _is_command(output) else None
     for value in messages_in(update) if isinstance(update, Mapping) else ():
         one = said(value)
         if one is None or one.role != "tool":
@@ -229,6 +234,14 @@ def tool_message(output: Any, call_id: str | None) -> Said | None:
 def label(value: Any) -> str | None:
     """Give a name or an id, cut to what a label holds; None for what is none."""
     return value[:256] or None if isinstance(value, str) else None
+
+
+def _is_command(value: Any) -> bool:
+    """Say whether this is LangGraph's `Command`, which is not imported for it."""
+    return any(
+        kind.__name__ == "Command" and kind.__module__.startswith("langgraph.")
+        for kind in type(value).__mro__
+    )
 
 
 def _is_pair(value: list[Any] | tuple[Any, ...]) -> bool:

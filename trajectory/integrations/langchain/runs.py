@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Callable, Mapping
 from typing import Any
 from uuid import UUID
 
 from trajectory.integrations.langchain import headers, reading
-from trajectory.integrations.langchain.gathering import Gathering, Recorder
-from trajectory.integrations.langchain.steps import MODEL, Step, outer
+from trajectory.integrations.langchain.gathering import Gathering
+from trajectory.integrations.langchain.line import Line
+from trajectory.integrations.langchain.recorder import Recorder
+from trajectory.integrations.langchain.steps import MODEL, Ids, Over, Step, outer, over_around
 from trajectory.models import TrajectoryStatus
+from trajectory.run import current
 
 OPEN_RUNS = 50_000
 """Of LangChain's runs, how many may be open at once, with those inside of others. Beyond, what is
@@ -21,9 +23,10 @@ _ENDED_RUNS = 10_000
 
 
 class Runs:
-    """What is open. Any thread may begin and end a run; what is inside of one root waits its turn.
+    """What is open. Any thread may begin and end a run; what is inside of one root has one line.
 
-    `finish` and `own` are for who holds the lock of the step.
+    `retire`, `finish` and `own` are for jobs in the line of the step. There is no other lock: what
+    several threads share are dicts and a deque, of which each is changed in single steps.
     """
 
     def __init__(self, recorder: Recorder) -> None:
@@ -31,11 +34,11 @@ class Runs:
         self.forget()
 
     def forget(self) -> None:
-        """Begin anew, as a child process does: what is open, and locked, is its parent's."""
-        self._gate = threading.Lock()
-        self._steps: OrderedDict[UUID, Step] = OrderedDict()
-        self._ended: OrderedDict[UUID, Step] = OrderedDict()
-        """The last that ended: what begins inside of them is no new trajectory."""
+        """Begin anew, as a child process does: what is open is its parent's."""
+        self._steps: dict[UUID, Step] = {}
+        self._ended: dict[UUID, Step | Over] = {}
+        """The last that ended, by which is found what begins inside of them later."""
+        self._ended_order: deque[UUID] = deque()
 
     def __len__(self) -> int:
         return len(self._steps)
@@ -45,27 +48,43 @@ class Runs:
         return self._steps.get(run_id)
 
     def begin(
-        self, kind: str, run_id: UUID, serialized: Any, inputs: Any, told: Mapping[str, Any]
-    ) -> Step | None:
-        """Begin a run; None inside of a trajectory that has ended."""
+        self,
+        kind: str,
+        run_id: UUID,
+        serialized: Any,
+        inputs: Any,
+        told: Mapping[str, Any],
+        *,
+        then: Callable[[Step], None],
+    ) -> None:
+        """Begin a run, and do in its line what its kind does then."""
         above = told.get("parent_run_id")
-        name = _name(serialized, told)
-        with self._gate:
-            parent = self._steps.get(above) or self._ended.get(above) if above else None
-            step = Step(kind, run_id, parent, name=name, inputs=inputs, told=told)
-            if step.root.over:
-                self._remember(step)
-                return None
-            self._steps[run_id] = step
-            oldest = next(iter(self._steps.values())) if len(self._steps) > OPEN_RUNS else None
-        with step.lock:
-            step.family[run_id] = step
-            if parent is None:
-                self.own(step)
-        if oldest is not None:
-            with oldest.lock:
-                self._close(oldest.root, None)
-        return step
+        around = self._steps.get(above) or self._ended.get(above) if above else None
+        parent = around if isinstance(around, Step) else None
+        step = Step(
+            kind,
+            run_id,
+            parent,
+            line=Line(self._recorder.guard) if parent is None else parent.line,
+            above=_above(around) if parent is None else None,
+            name=_name(serialized, told),
+            inputs=inputs,
+            told=told,
+        )
+        self._steps[run_id] = step
+        step.line.do(self._enter, step, then)
+        if len(self._steps) > OPEN_RUNS and (oldest := self._oldest()) is not None:
+            oldest.line.do(self._give_up, oldest)
+
+    def _enter(self, step: Step, then: Callable[[Step], None]) -> None:
+        if (over := over_around(step)) is not None:
+            # A task that outlives the run in which it was made: what it does is a child of that.
+            step.above = over.ids
+            step.parent = None
+        step.join(step.parent)
+        if step.parent is None:
+            self.own(step)
+        then(step)
 
     def own(self, step: Step) -> Gathering:
         """Let a run be a trajectory of its own."""
@@ -73,13 +92,13 @@ class Runs:
             step.gathering = Gathering(self._recorder, step, outer(step))
         return step.gathering
 
-    def retire(self, run_id: UUID) -> Step | None:
-        """Take a run that ended out of those that are open."""
-        with self._gate:
-            step = self._steps.pop(run_id, None)
-            if step is not None:
-                self._remember(step)
-        return step
+    def retire(self, step: Step) -> bool:
+        """Take a run that ended out of those that are open; False if it is none of them."""
+        if self._steps.get(step.id) is not step:
+            return False
+        self._remember(step.id, step)  # first: it must be found at any time
+        self._steps.pop(step.id, None)
+        return True
 
     def finish(
         self,
@@ -97,11 +116,15 @@ class Runs:
             self._close(step, status, words, output=output, inputs=told_late)
         finally:
             step.let_go()
+            if step.over is not None:
+                self._remember(step.id, step.over)
 
-    def _remember(self, step: Step) -> None:
-        self._ended[step.id] = step
-        if len(self._ended) > _ENDED_RUNS:
-            self._ended.popitem(last=False)
+    def _remember(self, run_id: UUID, what: Step | Over) -> None:
+        if run_id not in self._ended:
+            self._ended_order.append(run_id)
+        self._ended[run_id] = what
+        while len(self._ended_order) > _ENDED_RUNS:
+            self._ended.pop(self._ended_order.popleft(), None)
 
     def _close(
         self,
@@ -120,22 +143,56 @@ class Runs:
         for one in reversed(inside):
             if one.kind == MODEL and one.target is not None and not one.target.done:
                 one.target.model_fails(one, None, None)
-                if status is TrajectoryStatus.COMPLETED and one.target is gathering:
-                    status = TrajectoryStatus.CANCELLED  # nobody read its stream to the end
+                if (
+                    status is TrajectoryStatus.COMPLETED
+                    and one.target is gathering
+                    and _is_abandoned(one, step)
+                ):
+                    status = TrajectoryStatus.CANCELLED
             self._close(one, status)
-        if step.parent is None:
-            self._leave(step, inside)
-        if gathering.opened or status is TrajectoryStatus.FAILED:
-            gathering.end(status, error, output, inputs)
-        gathering.done = True
+        try:
+            if gathering.opened or status is TrajectoryStatus.FAILED:
+                gathering.end(status, error, output, inputs)
+        finally:
+            gathering.done = True
+            step.over, step.gathering = Over(gathering.ids), None
+            if step.parent is None:
+                self._leave(step, step.over, inside)
 
-    def _leave(self, root: Step, inside: list[Step]) -> None:
-        root.over = True
-        with self._gate:
-            for one in (root, *inside):
-                if self._steps.pop(one.id, None) is not None:
-                    self._remember(one)
+    def _leave(self, root: Step, over: Over, inside: list[Step]) -> None:
+        """Wait for nothing more of a root that has ended."""
+        for one in (root, *inside):
+            if self._steps.get(one.id) is one:
+                self._remember(one.id, one.over or over_around(one) or over)
+                self._steps.pop(one.id, None)
+            one.let_go()
         root.family.clear()
+
+    def _oldest(self) -> Step | None:
+        try:
+            return next(iter(self._steps.values()), None)
+        except RuntimeError:  # another thread begins or ends one; the next that begins asks again
+            return None
+
+    def _give_up(self, oldest: Step) -> None:
+        self._close(oldest.root, None)
+
+
+def _is_abandoned(model: Step, chain: Step) -> bool:
+    """Say whether a chain ended since nobody read on what it streams from a model.
+
+    LangChain tells that as a good end. A model that a node left to run in the background is none.
+    """
+    streams = chain.waits_for_inputs and model.first_token is not None
+    return streams and model.is_open_below(chain)
+
+
+def _above(around: Step | Over | None) -> Ids | None:
+    """Give what a root is the child of: the run in which its task was made, or the program's."""
+    if isinstance(around, Over) and around.ids is not None:
+        return around.ids
+    run = current()
+    return None if run is None else (run.id, run.root_id)
 
 
 def _name(serialized: Any, told: Mapping[str, Any]) -> str | None:

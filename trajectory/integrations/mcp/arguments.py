@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -24,7 +24,10 @@ _LABELS = (
 _OF_TURNS = ("text", "tool", "effort", "severity", "preference")
 _WHEN = "a date, a time (UTC if it names no zone) or an age such as 30d or 12h"
 
-_Text = Annotated[str, Field(max_length=10_000)]
+MAX_TEXT: Final = 1000
+"""So many characters a text that is looked for has, at most: the longer, the slower a search."""
+
+_Text = Annotated[str, Field(max_length=MAX_TEXT)]
 _Label = Annotated[str, Field(max_length=2000)]
 _Source = Annotated[str, Field(min_length=1, max_length=255)]
 Id = Annotated[UUID, Field(description="The id of a trajectory.")]

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+import re
+from collections.abc import AsyncGenerator, Callable, Iterable
+from contextlib import aclosing
 from typing import Any, NamedTuple, TypeVar
 
 from pydantic import BaseModel
+
+from trajectory.models import Turn
+from trajectory.query import TurnQuery
+from trajectory.store import TrajectoryStore
 
 ANSWER = 40_000
 """An answer has about so many characters as JSON, at most."""
@@ -16,6 +22,16 @@ _ROW = ANSWER // 2
 
 _LENGTHS = (4000, 1000, 200, 40, 8)
 """To so many characters each text of a row is cut: the first that makes the row fit."""
+
+_TURNS_AT_ONCE = 8
+"""So many turns are held at the same time, since each may have many megabytes."""
+
+# Python counts these as printable, and nothing is seen of them: the rest of Unicode's
+# Default_Ignorable_Code_Point (joiners, fillers, variation selectors), and the empty Braille cell.
+_UNSEEN = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0"
+    "\U000e0000-\U000e0fff]"
+)
 
 _Row = TypeVar("_Row", bound=BaseModel)
 
@@ -90,6 +106,20 @@ def filled(rows: Iterable[_Row], taken: int = 0) -> list[_Row]:
     return kept
 
 
+async def few_at_once(store: TrajectoryStore, query: TurnQuery) -> AsyncGenerator[Turn, None]:
+    """Read what `store.turns` does for a query with a limit, only few turns in memory."""
+    left = query.limit or 0
+    while left:
+        count, asked = 0, min(left, _TURNS_AT_ONCE)
+        part = query.model_copy(update={"limit": asked})
+        async with aclosing(store.turns(part)) as turns:
+            async for turn in turns:
+                count += 1
+                query = query.model_copy(update={"after": turn.key})
+                yield turn
+        left = left - asked if count == asked else 0
+
+
 def size_of(row: BaseModel) -> int:
     """Say how many characters a row has as JSON."""
     return len(visible(dumped(row.model_dump(mode="json"))))
@@ -106,6 +136,6 @@ def visible(text: str) -> str:
     Controls and line ends that a terminal would obey, marks that reorder text, and letters without
     a shape, in which instructions could hide from a person who reads along.
     """
-    if text.isprintable():
-        return text
-    return "".join(each if each.isprintable() else json.dumps(each)[1:-1] for each in text)
+    if not text.isprintable():
+        text = "".join(each if each.isprintable() else json.dumps(each)[1:-1] for each in text)
+    return text if text.isascii() else _UNSEEN.sub(lambda each: json.dumps(each[0])[1:-1], text)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import TypeVar
 
 from trajectory.door import now_utc
 from trajectory.figures import Sums, figures_of
 from trajectory.integrations.mcp import answers, arguments, telling
-from trajectory.integrations.mcp.bounds import Scissors, filled, fitting
+from trajectory.integrations.mcp.bounds import Filler, Scissors, few_at_once, filled, fitting
 from trajectory.integrations.mcp.cursors import Bookmark
 from trajectory.models import Trajectory, Turn
 from trajectory.query import TrajectoryQuery
@@ -18,8 +17,6 @@ from trajectory.store import TrajectoryStore
 from trajectory.summary import Summary, summaries
 
 _EXCERPT = 300
-
-_Row = TypeVar("_Row", Trajectory, Turn)
 
 
 async def list_trajectories(
@@ -48,18 +45,22 @@ async def search_turns(store: TrajectoryStore, asked: arguments.SearchTurns) -> 
     """Find turns, those of the newest trajectories first."""
     mark = Bookmark("search_turns", asked)
     query = asked.turns(mark.now, descending=True, after=mark.turn(), limit=asked.limit + 1)
-    found, more = await _part(store.turns(query), asked.limit)
-
-    def row(turn: Turn) -> answers.FoundTurn:
-        return fitting(lambda scissors: _found(turn, asked.text, scissors))
-
-    rows = filled(map(row, found))
+    filler, rows, more = Filler(), list[answers.FoundTurn](), False
+    async with aclosing(few_at_once(store, query)) as turns:
+        async for turn in turns:
+            row = _found_turn(turn, asked.text)
+            more = len(rows) == asked.limit or not filler.takes(row)
+            if more:
+                break
+            rows.append(row)
     return answers.FoundTurns(
         turns=rows,
-        next_cursor=mark.next(*found[len(rows) - 1].key)
-        if more or len(rows) < len(found)
-        else None,
+        next_cursor=mark.next(rows[-1].trajectory_id, rows[-1].turn_number) if more else None,
     )
+
+
+def _found_turn(turn: Turn, wanted: str | None) -> answers.FoundTurn:
+    return fitting(lambda scissors: _found(turn, wanted, scissors))
 
 
 def _found(turn: Turn, wanted: str | None, scissors: Scissors) -> answers.FoundTurn:
@@ -120,7 +121,9 @@ def _more_than(query: TrajectoryQuery, limit: int) -> TrajectoryQuery:
     return query.model_copy(update={"limit": limit + 1})
 
 
-async def _part(rows: AsyncGenerator[_Row, None], limit: int) -> tuple[list[_Row], bool]:
+async def _part(
+    rows: AsyncGenerator[Trajectory, None], limit: int
+) -> tuple[list[Trajectory], bool]:
     """Read so many, and say whether there are more."""
     async with aclosing(rows) as found:
         read = [each async for each in found]

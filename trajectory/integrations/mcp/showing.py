@@ -15,6 +15,7 @@ from trajectory.integrations.mcp.bounds import (
     ANSWER,
     Filler,
     dumped,
+    few_at_once,
     fitting,
     size_of,
     visible,
@@ -49,7 +50,7 @@ async def show_trajectory(
     rows: list[answers.TurnShown] = []
     more = False
     query = TurnQuery(ids=(id_,), after=mark.turn(), limit=TURNS_AT_ONCE + 1)
-    async with aclosing(store.turns(query)) as turns:
+    async with aclosing(few_at_once(store, query)) as turns:
         async for turn in turns:
             row = _turn(turn)
             more = len(rows) == TURNS_AT_ONCE or not filler.takes(row)

@@ -56,6 +56,8 @@ class Part:
     """Of the last turn span, where the SDK tells of a guardrail that tripped, or of a span in it:
     what is told where the agent's span doesn't say why the run failed."""
     ended_at: datetime | None = None
+    is_heard: bool = False
+    """Whether a span told of a call of its model, readable or not."""
     called_models: int = 0
     draft: TurnDraft = field(default_factory=TurnDraft)
     calls: list[Call] = field(default_factory=list)

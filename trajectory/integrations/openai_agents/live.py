@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
@@ -30,8 +31,18 @@ from trajectory.integrations.openai_agents.reading import (
     tools_in,
     tools_of,
 )
-from trajectory.integrations.openai_agents.scopes import LiveRun, Outcome, Scope, outcome_of
+from trajectory.integrations.openai_agents.scopes import (
+    LiveRun,
+    Outcome,
+    Scope,
+    error_of_end,
+    outcome_of,
+)
 from trajectory.models import Logged, Trajectory, TrajectoryStatus
+
+_log = logging.getLogger(__name__)
+_told: set[str] = set()
+"""What this process was warned of."""
 
 MAX_OPEN_SPANS = 10_000
 """In a trace; spans beyond are passed over."""
@@ -102,9 +113,8 @@ class LiveTrace:
         if not self._is_announced:
             return status_before
         status = status_before or outcome.status
-        self._log(
-            Trajectory(**{**self.header, "status": status, "error": outcome.error, "ended_at": now})
-        )
+        error = error_of_end(outcome.status, outcome.error)
+        self._log(Trajectory(**{**self.header, "status": status, "error": error, "ended_at": now}))
         return status
 
     def leave(self) -> None:
@@ -184,6 +194,7 @@ class LiveTrace:
         is_alone = part is None
         if part is None:  # of a model that is called beside all agents
             part = self._root_part(None, instant_of(span) or datetime.now(UTC))
+        part.is_heard = True
         given = input_of(data)
         instructions = system_prompt_in(given) if kind == "generation" else None
         if given:
@@ -247,11 +258,14 @@ class LiveTrace:
                 part.ended_at = ended_at
                 part.error = None if outcome is None else outcome.error
             own = part.response()
+            if outcome is not None and outcome.status is TrajectoryStatus.COMPLETED:
+                _tell_if_mute(part)
             self._log(part.built(final or own if part.follows is None else own))
             if part.is_child and outcome is not None:
                 is_last = part is run.parts[-1]
                 status = outcome.status if is_last else TrajectoryStatus.COMPLETED
-                end = {"status": status, "error": part.error, "ended_at": part.ended_at}
+                error = error_of_end(status, part.error)
+                end = {"status": status, "error": error, "ended_at": part.ended_at}
                 self._log(Trajectory(**{**part.header, **end}))
 
 
@@ -280,6 +294,19 @@ def _take(span: Any, part: Part) -> None:
         part.note("custom_spans", {"name": data.name, "data": data.data})
     elif kind == "mcp_tools":
         part.note("mcp_tools", {"server": data.server, "tools": data.result})
+
+
+def _tell_if_mute(part: Part) -> None:
+    """Warn once a process of a model that tells no words."""
+    # What a tool's result ended, after an approval, has asked no model.
+    asked = not part.calls or any(count > 0 for count in part.loop_tokens.values())
+    if part.is_heard or not asked or _told:
+        return
+    _told.add("mute")
+    _log.warning(
+        "the model opens no generation or response span, so no words are recorded; see "
+        "docs/openai-agents.md"
+    )
 
 
 def _counts(usage: Any) -> dict[str, int]:

@@ -83,3 +83,8 @@ def outcome_of(failure: BaseException | None, text: str | None) -> Outcome:
     if text is None or text.partition(": ")[0] == name:
         return Outcome(TrajectoryStatus.FAILED, text or name)
     return Outcome(TrajectoryStatus.FAILED, f"{name}: {text}")
+
+
+def error_of_end(status: TrajectoryStatus, error: str | None) -> str | None:
+    """Give the error of a trajectory that ends so: of a cancellation, the turn's error tells."""
+    return None if status is TrajectoryStatus.CANCELLED else error

@@ -20,7 +20,12 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, TypeVar
 
 from trajectory.backend import Batch, StorageBackend
-from trajectory.errors import BackendUnavailableError, ConflictError, TrajectoryError
+from trajectory.errors import (
+    BackendUnavailableError,
+    ConfigurationError,
+    ConflictError,
+    TrajectoryError,
+)
 from trajectory.ids import derived_id, uuid7
 from trajectory.integrations.openai_agents.reading import label, tail_of, text_of
 from trajectory.models import Trajectory, TrajectoryEnd, TrajectoryStatus, Turn
@@ -66,7 +71,11 @@ class TrajectorySession:
     ) -> None:
         self.session_id = session_id
         self.session_settings = session_settings
-        backend = where if isinstance(where, StorageBackend) else where.backend
+        backend = where if isinstance(where, StorageBackend) else getattr(where, "backend", None)
+        if not isinstance(backend, StorageBackend):
+            raise ConfigurationError(
+                f"give a TrajectoryLogger or a StorageBackend, not a {type(where).__name__}"
+            )
         self._backend = backend
         self._store = TrajectoryStore(backend)
         self._label = label(session_id) or ""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from trajectory.forks import forget_in_child
 from trajectory.guard import Guard
 from trajectory.ids import uuid7
-from trajectory.integrations import extra
+from trajectory.integrations import checked_logger, extra
 from trajectory.integrations.openai_agents.live import LiveTrace
 from trajectory.integrations.openai_agents.reading import label, storable
 from trajectory.models import TrajectoryStatus
@@ -51,7 +51,7 @@ class TrajectoryProcessor(TracingProcessor):
 
     def __init__(self, logger: TrajectoryLogger | SyncTrajectoryLogger) -> None:
         super().__init__()
-        self._logger = logger
+        self._logger = checked_logger(logger)
         self._guard = Guard("the OpenAI Agents integration")
         self._begin_anew()
         forget_in_child(self)

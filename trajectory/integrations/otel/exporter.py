@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Protocol
 
 from trajectory.errors import ConfigurationError
@@ -43,10 +45,10 @@ class Offers(Protocol):
 class TrajectorySpanExporter(SpanExporter):
     """Give it to a `BatchSpanProcessor` or a `SimpleSpanProcessor`, beside other exporters.
 
-    A trace is gathered until its root has ended and `grace_s` seconds have passed; without a root,
-    until nothing has been heard of it for `idle_s`. Then its trajectories are offered to the
-    logger. What ends later becomes further turns of them. Ids are derived from those of the spans,
-    so the same spans exported twice are one trajectory.
+    A trace is gathered until its root and the parents of its spans have ended and `grace_s` seconds
+    have passed; else until nothing has been heard of it for `idle_s`. Then its trajectories are
+    offered to the logger. What ends later becomes further turns of them. Ids are derived from those
+    of the spans, so the same spans exported twice are one trajectory.
 
     At most `max_traces` traces, and about `max_bytes` of what they say, are held: beyond that the
     trace which has waited longest is taken as it is.
@@ -78,14 +80,18 @@ class TrajectorySpanExporter(SpanExporter):
         self._max_traces, self._max_bytes = max_traces, max_bytes
         self._gathering = self._empty()
         self._clock = clock
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
+        self._jobs: deque[Callable[[], None]] = deque()
+        self._is_working = False
         self._timer: threading.Timer | None = None
+        self._wakes_at = 0.0
         self._is_shut = False
         forget_in_child(self)
 
     def forget(self) -> None:
         """In a forked child: what waits is the parent's."""
-        self._gathering, self._lock, self._timer = self._empty(), threading.Lock(), None
+        self._gathering, self._lock, self._timer = self._empty(), threading.RLock(), None
+        self._jobs, self._is_working = deque(), False
 
     @property
     def waiting(self) -> int:
@@ -97,31 +103,48 @@ class TrajectorySpanExporter(SpanExporter):
         with self._guard:
             if self._is_shut:
                 return SpanExportResult.FAILURE
-            now = self._clock()
-            with self._lock:
-                for span in spans:
-                    self._take(span, now)
-                self._offer(self._gathering.due(now))
-                self._wake_when_due(now)
+            self._do(partial(self._add, tuple(spans)))
         return SpanExportResult.SUCCESS
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:  # noqa: ARG002 - it never waits
-        """Offer every trace whose root has ended, without waiting any longer."""
-        with self._guard, self._lock:
-            self._offer(self._gathering.ended())
+        """Offer every trace that is whole, without waiting any longer."""
+        with self._guard:
+            self._do(lambda: self._offer(self._gathering.ended()), wait=True)
         return True
 
     def shutdown(self) -> None:
         """Offer all that waits, as it is. What is exported after this is refused."""
         with self._guard:
-            with self._lock:
-                self._is_shut = True
-                self._offer(self._gathering.all())
-                timer, self._timer = self._timer, None
+            self._is_shut = True
+            self._do(lambda: self._offer(self._gathering.all()), wait=True)
+            timer, self._timer = self._timer, None
             if timer is not None:
                 timer.cancel()
                 if timer is not threading.current_thread():
                     timer.join()
+
+    def _do(self, job: Callable[[], None], *, wait: bool = False) -> None:
+        """Have something done with what is gathered: here, or by the thread that is at it.
+
+        A span may end anywhere, also where the garbage collector ends it in the midst of a job, in
+        the thread that does it. So none waits for the other, and what is at it looks again. To
+        `wait` is for the job to be done, unless this is within another one.
+        """
+        self._jobs.append(job)
+        while self._lock.acquire(blocking=wait):
+            if self._is_working:  # this very thread is, further out
+                self._lock.release()
+                return
+            try:
+                self._is_working = True
+                while self._jobs:
+                    with self._guard:
+                        self._jobs.popleft()()
+            finally:
+                self._is_working = False
+                self._lock.release()
+            if not self._jobs:
+                return
 
     def _empty(self) -> Gathering:
         return Gathering(
@@ -145,19 +168,36 @@ class TrajectorySpanExporter(SpanExporter):
             for turn in told.turns:
                 self._logger.offer(turn)
 
-    def _wake_when_due(self, now: float) -> None:
-        """Have the next trace looked at when it is due, by a thread that ends then."""
+    def _add(self, spans: Sequence[ReadableSpan]) -> None:
+        now = self._clock()
+        for span in spans:
+            self._take(span, now)
+        self._look(now)
+        if self._is_shut:
+            self._offer(self._gathering.all())
+
+    def _look(self, now: float) -> None:
+        """Read what is due, and have a thread look when the next will be, which ends then."""
+        self._offer(self._gathering.due(now))
         due_at = self._gathering.due_at
-        if due_at is None or self._timer is not None or self._is_shut:
+        if due_at is None or self._is_shut:
             return
-        self._timer = threading.Timer(max(due_at - now, 0), self._look)
+        if self._timer is not None:
+            if self._wakes_at <= due_at:
+                return
+            self._timer.cancel()
+        wait_s = min(max(due_at - now, 0), threading.TIMEOUT_MAX)
+        self._timer, self._wakes_at = threading.Timer(wait_s, self._wake), due_at
         self._timer.name = "trajectory-spans"
         self._timer.daemon = True
         self._timer.start()
 
-    def _look(self) -> None:
-        with self._guard, self._lock:
+    def _wake(self) -> None:
+        woken = threading.current_thread()
+        with self._guard:
+            self._do(partial(self._woken, woken))
+
+    def _woken(self, timer: threading.Thread) -> None:
+        if self._timer is timer:
             self._timer = None
-            now = self._clock()
-            self._offer(self._gathering.due(now))
-            self._wake_when_due(now)
+        self._look(self._clock())

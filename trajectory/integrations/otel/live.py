@@ -37,7 +37,8 @@ LATE = timedelta(minutes=1)
 long after its end a trajectory may be stored, too, and is not lost over a restart."""
 
 WATCHED = 10_000
-"""So many trajectories that have not ended are watched; of more, the first are forgotten."""
+"""So many trajectories are held that are not sent. Of those that run the first are forgotten for
+more; where all have ended, the rest waits in the store till some are sent."""
 
 ROUND = 1000
 """So many of them are looked at each time, in turn."""
@@ -113,8 +114,12 @@ class Follower:
             raise ConfigurationError("since has no timezone; give an aware datetime")
         self._wide_at: datetime | None = None
         """When the next look goes an hour back; the first one goes back to the beginning."""
-        # What is not sent, and when it ended, if it has. What was looked at last stands last.
-        self._open: dict[UUID, datetime | None] = {}
+        # Where a look for more stopped, as too much had ended, and how far back it went.
+        self._resume: TrajectoryQuery | None = None
+        # What runs, and when it was looked at: the last one last.
+        self._running: dict[UUID, datetime] = {}
+        # What has ended and is not sent, and when it ended. What failed stands last.
+        self._open: dict[UUID, datetime] = {}
         self._failed: set[UUID] = set()
         # What was sent, and when it began, as long as it would be found again.
         self._settled: dict[UUID, datetime] = {}
@@ -122,7 +127,10 @@ class Follower:
 
     @property
     def position(self) -> datetime:
-        """Up to when all that had ended is sent; a minute back, for what is stored late."""
+        """Up to when all that had ended is sent; a minute back, for what is stored late.
+
+        It never passes the last look at what is still watched, nor what was not looked for yet.
+        """
         return self._position
 
     async def run(self, interval: float = 1.0) -> None:
@@ -153,7 +161,7 @@ class Follower:
         """
         now = self._clock()
         await self._discover(now)
-        ended = await self._ended()
+        ended = await self._ended(now)
         trajectories = spans = 0
         for group in self._groups(ended):
             outlet = Outlet(self._exporter, content=self._content, resource=self._resource)
@@ -166,9 +174,11 @@ class Follower:
                 raise
             self._settle(group)
             trajectories, spans = trajectories + outlet.sent.trajectories, spans + outlet.sent.spans
-        waiting = [at for at in self._open.values() if at is not None]
-        self._position = max(self._position, min([now - LATE, *waiting]))
-        return Sent(trajectories, spans, len(self._open) - len(waiting))
+        if self._resume is None:
+            looked_at = next(iter(self._running.values()), now)
+            safe = min([looked_at - LATE, now - LATE, *self._open.values()])
+            self._position = max(self._position, safe)
+        return Sent(trajectories, spans, len(self._running))
 
     def _groups(self, ended: list[Trajectory]) -> Iterator[list[Trajectory]]:
         """Put together what is sent together: what has failed before is alone, and last."""
@@ -195,44 +205,65 @@ class Follower:
 
     async def _discover(self, now: datetime) -> None:
         """Find what may still be sent: at first among all, then among what began lately."""
-        query, horizon = self._labels, now - LOOK_BACK
+        horizon = now - LOOK_BACK
         is_wide = self._wide_at is None or now >= self._wide_at
-        if self._wide_at is not None:
+        query = self._resume or self._labels
+        if self._resume is None and self._wide_at is not None:
             since = horizon if is_wide else now - LATE
             since = since if query.since is None else max(since, query.since)
             query = query.model_copy(update={"since": since})
+        was_stopped, self._resume = self._resume is not None, None
+        place = query.after
         async with aclosing(self._store.trajectories(query)) as found:
             async for each in found:
-                if each.id in self._open or each.id in self._settled:
-                    continue
-                if each.status not in ENDED:
-                    self._open[each.id] = None
-                elif (ended := each.ended_at or each.created_at) >= self._since:
-                    self._open[each.id] = ended
-                if len(self._open) > WATCHED:
-                    self._failed.discard(first := next(iter(self._open)))
-                    del self._open[first]
-        if is_wide:
+                if not self._note_found(each, now):
+                    self._resume = query.model_copy(update={"after": place})
+                    return
+                place = query.cursor(each)
+        if was_stopped:
+            self._wide_at = now
+        elif is_wide:
             self._wide_at = now + LATE
         self._settled = {id_: at for id_, at in self._settled.items() if at >= horizon}
 
-    async def _ended(self) -> list[Trajectory]:
-        """Look at some of what is watched, and give what has ended."""
-        ids = tuple(islice(self._open, ROUND))
+    def _note_found(self, each: Trajectory, now: datetime) -> bool:
+        """Hold what is not sent; say False where there is no room for it."""
+        if each.id in self._open or each.id in self._running or each.id in self._settled:
+            return True
+        ended = each.ended_at or each.created_at
+        has_ended = each.status in ENDED
+        if has_ended and ended < self._since:
+            return True
+        if len(self._open) + len(self._running) >= WATCHED:
+            if not self._running:
+                return False
+            del self._running[next(iter(self._running))]
+        if has_ended:
+            self._open[each.id] = ended
+        else:
+            self._running[each.id] = now
+        return True
+
+    async def _ended(self, now: datetime) -> list[Trajectory]:
+        """Look at some of what is held, and give what has ended."""
+        watched = tuple(islice(self._running, ROUND))
+        ids = *islice(self._open, ROUND), *watched
         if not ids:
             return []
-        ended: dict[UUID, Trajectory] = {}
-        running: set[UUID] = set()
-        async with aclosing(self._store.trajectories(TrajectoryQuery(ids=ids))) as found:
-            async for each in found:
-                if each.status in ENDED:
-                    ended[each.id] = each
-                else:
-                    running.add(each.id)
+        found: dict[UUID, Trajectory] = {}
+        async with aclosing(self._store.trajectories(TrajectoryQuery(ids=ids))) as trajectories:
+            async for each in trajectories:
+                found[each.id] = each
+        ended: list[Trajectory] = []
         for id_ in ids:
-            if id_ not in ended:
-                del self._open[id_]
-                self._failed.discard(id_)
-                if id_ in running:  # else it was deleted
-                    self._open[id_] = None
-        return [ended[id_] for id_ in ids if id_ in ended]
+            known = found.get(id_)
+            self._running.pop(id_, None)
+            if known is not None and known.status in ENDED:
+                ended.append(known)
+                self._open.setdefault(id_, known.ended_at or known.created_at)
+                continue
+            self._open.pop(id_, None)
+            self._failed.discard(id_)
+            if known is not None:  # else it was deleted
+                self._running[id_] = now
+        return ended
