@@ -145,6 +145,7 @@ class Shortcut:
                 has_instant=self._now in plains,
                 names=set(names),
             )
-        if len(self._plans) < _PLANS:
-            self._plans[names] = plan
+        if len(self._plans) >= _PLANS:
+            self._plans.clear()  # so that those in use are soon remembered again
+        self._plans[names] = plan
         return plan

@@ -31,6 +31,7 @@ RUNS = (
     ("turn-size",),
     ("buffer-size", "flush-interval"),
     ("reading", "exporting"),
+    ("integrations",),
     ("peers",),
 )
 
